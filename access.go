@@ -1,0 +1,158 @@
+package baadal
+
+// Action is something a person may ask for. Every API route names one; the
+// table below says who may.
+type Action string
+
+// The actions.
+const (
+	ActionVMCreate   Action = "vm.create"
+	ActionVMRead     Action = "vm.read"
+	ActionVMStart    Action = "vm.start"
+	ActionVMShutdown Action = "vm.shutdown"
+	ActionVMReboot   Action = "vm.reboot"
+	ActionVMDestroy  Action = "vm.destroy"
+	ActionVMDelete   Action = "vm.delete"
+	ActionVMRestore  Action = "vm.restore"
+	ActionVMPassword Action = "vm.password"
+
+	ActionHostRead   Action = "host.read"
+	ActionHostAdd    Action = "host.add"
+	ActionHostCheck  Action = "host.check"
+	ActionHostRemove Action = "host.remove"
+
+	ActionDatastoreRead   Action = "datastore.read"
+	ActionDatastoreAdd    Action = "datastore.add"
+	ActionDatastoreRemove Action = "datastore.remove"
+
+	ActionTemplateRead   Action = "template.read"
+	ActionTemplateImport Action = "template.import"
+	ActionTemplateDelete Action = "template.delete"
+
+	ActionNetworkRead   Action = "network.read"
+	ActionNetworkCreate Action = "network.create"
+	ActionNetworkDelete Action = "network.delete"
+
+	ActionTaskRead   Action = "task.read"
+	ActionTaskCancel Action = "task.cancel"
+	ActionTaskRetry  Action = "task.retry"
+	ActionTaskIgnore Action = "task.ignore"
+
+	ActionUserRead   Action = "user.read"
+	ActionUserCreate Action = "user.create"
+	ActionUserUpdate Action = "user.update"
+
+	ActionTokenRead   Action = "token.read"
+	ActionTokenCreate Action = "token.create"
+	ActionTokenRevoke Action = "token.revoke"
+
+	ActionAuditRead   Action = "audit.read"
+	ActionAuditRepair Action = "audit.repair"
+
+	ActionSettingRead   Action = "setting.read"
+	ActionSettingUpdate Action = "setting.update"
+
+	ActionEventRead Action = "event.read"
+	ActionSelf      Action = "self"   // what every signed-in user may: who am I, change my password, sign out
+	ActionPublic    Action = "public" // no sign-in needed
+)
+
+// Scope is how far a permission reaches.
+type Scope int
+
+// The scopes, from nothing to everything.
+const (
+	ScopeNone Scope = iota
+	ScopeOwn        // things the caller owns or asked for
+	ScopeOrg        // things of the caller's organisation
+	ScopeAny
+)
+
+// permission is one row of the table: the scope each role has.
+type permission struct{ user, faculty, orgadmin, admin Scope }
+
+// permissions is the whole of it: what is not here, nobody may.
+var permissions = map[Action]permission{
+	//                      user       faculty    orgadmin   admin
+	ActionVMCreate:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionVMRead:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMStart:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMShutdown:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMReboot:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMDestroy:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMDelete:        {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMRestore:       {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMPassword:      {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionHostRead:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionHostAdd:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionHostCheck:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionHostRemove:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionDatastoreRead:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionDatastoreAdd:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionDatastoreRemove: {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTemplateRead:    {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
+	ActionTemplateImport:  {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTemplateDelete:  {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionNetworkRead:     {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
+	ActionNetworkCreate:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionNetworkDelete:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTaskRead:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionTaskCancel:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionTaskRetry:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTaskIgnore:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionUserRead:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionUserCreate:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionUserUpdate:      {ScopeOwn, ScopeOwn, ScopeOwn, ScopeAny},
+	ActionTokenRead:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionTokenCreate:     {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionTokenRevoke:     {ScopeOwn, ScopeOwn, ScopeOwn, ScopeAny},
+	ActionAuditRead:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionAuditRepair:     {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionSettingRead:     {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionSettingUpdate:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionEventRead:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSelf:            {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+}
+
+// Actions lists every action of the permission table.
+func Actions() []Action {
+	all := make([]Action, 0, len(permissions))
+	for a := range permissions {
+		all = append(all, a)
+	}
+	return all
+}
+
+// ScopeOf returns how far the actor's strongest role reaches for an action.
+func (a Actor) ScopeOf(action Action) Scope {
+	p := permissions[action]
+	scope := ScopeNone
+	for role, s := range map[Role]Scope{RoleUser: p.user, RoleFaculty: p.faculty, RoleOrgAdmin: p.orgadmin, RoleAdmin: p.admin} {
+		if a.Has(role) {
+			scope = max(scope, s)
+		}
+	}
+	return scope
+}
+
+// Reaches reports whether the actor may do the action to a thing of the given
+// owners (any of them) and organisation.
+func (a Actor) Reaches(action Action, organisationID int64, owners ...int64) bool {
+	switch a.ScopeOf(action) {
+	case ScopeAny:
+		return true
+	case ScopeOrg:
+		if organisationID == a.User.OrganisationID {
+			return true
+		}
+		fallthrough
+	case ScopeOwn:
+		for _, o := range owners {
+			if o == a.User.ID {
+				return true
+			}
+		}
+	case ScopeNone:
+	}
+	return false
+}

@@ -1,0 +1,49 @@
+package baadal
+
+import "time"
+
+// Kinds of differences that the audit finds.
+const (
+	DiffOrphanDomain    = "orphan_domain"   // a domain of ours that no VM owns
+	DiffForeignDomain   = "foreign_domain"  // a domain without our mark; only told
+	DiffMissingDomain   = "missing_domain"  // a VM whose host does not know it
+	DiffWrongState      = "wrong_state"     // running here, off there
+	DiffTwoDomains      = "two_domains"     // one VM defined on two hosts
+	DiffTwoWriters      = "two_writers"     // one VM running on two hosts
+	DiffOrphanDisk      = "orphan_disk"     // a folder in vm_images that no VM owns
+	DiffMissingDisk     = "missing_disk"    // a VM without its folder
+	DiffOrphanDeleted   = "orphan_deleted"  // a folder in vm_deleted that no deleted VM owns
+	DiffOrphanTemplate  = "orphan_template" // a file in vm_templates that no template owns
+	DiffMissingTemplate = "missing_template"
+	DiffLeakedAddress   = "leaked_address" // claimed by nothing that lives
+	DiffDHCP            = "dhcp"           // reservations differ from the server's
+	DiffWrongVLAN       = "wrong_vlan"     // a port with another tag than the VM's network
+	DiffStuckTask       = "stuck_task"     // nobody works on it though it is due
+	DiffUndoPending     = "undo_pending"   // a failed task that could not take everything back yet
+	DiffNotMounted      = "not_mounted"    // a host without the datastore
+)
+
+// Difference is one finding.
+type Difference struct {
+	Kind     string  `json:"kind"`
+	Subject  Subject `json:"subject"`
+	Host     string  `json:"host,omitempty"`
+	Stored   string  `json:"stored" doc:"What the store says."`
+	Seen     string  `json:"seen" doc:"What was seen."`
+	Repair   string  `json:"repair,omitempty" doc:"What --repair would do; empty if it leaves it to people."`
+	Repaired bool    `json:"repaired"`
+	Error    string  `json:"error,omitempty" doc:"Why the repair failed."`
+}
+
+// Audit is one comparison of the store with the world.
+type Audit struct {
+	StartedAt   time.Time    `json:"started_at"`
+	EndedAt     time.Time    `json:"ended_at"`
+	VMs         int          `json:"vms" doc:"VMs compared."`
+	Hosts       int          `json:"hosts" doc:"Hosts looked at."`
+	NotSeen     []string     `json:"not_seen,omitempty" doc:"Hosts, datastores and servers that could not be looked at: nothing on them was judged."`
+	Differences []Difference `json:"differences"`
+}
+
+// Clean reports whether the world matches the store as far as it was seen.
+func (a *Audit) Clean() bool { return len(a.Differences) == 0 }

@@ -1,0 +1,29 @@
+// Package baadal holds the nouns of a private cloud: what each thing is, its
+// states, its allowed transitions, its validation, and who may do what with it.
+// It imports only the standard library and does no I/O.
+//
+// Glossary, two lines a noun:
+//
+//	VM           a virtual machine of a user. Known by its UUID; its name is for people.
+//	             Its identity, ORG_owner_name, names its domain and its folder.
+//	Host         a machine with sshd, libvirtd, QEMU and Open vSwitch that runs VMs.
+//	             Reached by one SSH connection whose host key is pinned.
+//	Datastore    a file system mounted at the same path on the hosts; holds all disks.
+//	             Layout: vm_templates, vm_images, vm_extra_disks, vm_deleted.
+//	Template     an immutable disk image that VMs start from, as thin overlays.
+//	             Never removed while something stands on it.
+//	Network      a security domain: one VLAN, one subnet, its range of addresses with MACs.
+//	             Two VMs in one network share a broadcast domain; others do not.
+//	Address      one IPv4 address of a network with its MAC; owned by at most one VM.
+//	             Claimed in the transaction that stores the intent.
+//	Task         a durable, step-by-step operation with undo; survives a killed controller.
+//	             Ends in SUCCESS, FAILED, IGNORE or PARTIAL_SUCCESS.
+//	Event        one line of history: who changed what, when; also what /events streams.
+//	             Written in the transaction of the change.
+//	User         a person with roles (user, faculty, orgadmin, admin) in one organisation.
+//	             Signs in with a password (session) or with a token (programs).
+//	Setting      a typed value an administrator may change while the cloud runs.
+//	             Unknown names are refused.
+//	Difference   a finding of the audit: what the store says against what was seen.
+//	             Repair does only what is safe.
+package baadal

@@ -1,0 +1,63 @@
+package baadal
+
+import "time"
+
+// Domain is a VM as a hypervisor is told to define it.
+type Domain struct {
+	UUID    string
+	Name    string // the VM's identity
+	VMID    int64  // written into the domain's metadata
+	Virt    string // kvm or qemu
+	VCPUs   int
+	RAMMiB  int
+	Disks   []DomainDisk
+	Seed    string // path of the NoCloud ISO; empty for none
+	NICs    []DomainNIC
+	Console string // folder on the host for the VM's sockets (VNC, serial)
+}
+
+// DomainDisk is one disk of a domain.
+type DomainDisk struct {
+	Path   string
+	Format string // qcow2 or raw
+	Target string // vda, vdb …
+}
+
+// DomainNIC is one network interface of a domain.
+type DomainNIC struct {
+	MAC       string
+	Network   string // libvirt network
+	Portgroup string
+	VLAN      int
+}
+
+// DomainInfo is a domain as a host reports it.
+type DomainInfo struct {
+	UUID       string
+	Name       string
+	VMID       int64 // from its metadata; 0 if it is not one of ours
+	State      VMState
+	Persistent bool
+	VCPUs      int
+	RAMMiB     int
+}
+
+// DomainEvent says that something happened to a domain. An event with an empty
+// UUID means: the connection was just made (again), look at everything.
+type DomainEvent struct {
+	UUID  string
+	State VMState // as far as the event tells; VMMissing when it was undefined
+	At    time.Time
+}
+
+// VMImage is what a VM's folder on a datastore is made from.
+type VMImage struct {
+	Datastore Datastore
+	Identity  string
+	UUID      string // written into the folder as its mark: only the owner may remove it
+	Template  string // absolute path of the template's file
+	Format    string // of the template
+	Bytes     int64  // virtual size of the disk, bytes; never smaller than the template
+	FullCopy  bool
+	Seed      []byte // NoCloud ISO
+}

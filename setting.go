@@ -1,0 +1,125 @@
+package baadal
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"time"
+)
+
+// Setting is a value that an administrator may change while the cloud runs.
+type Setting struct {
+	Name       string     `json:"name"`
+	Value      string     `json:"value"`
+	Default    string     `json:"default"`
+	Type       string     `json:"type" enum:"int,float,duration,string,bool"`
+	Doc        string     `json:"doc"`
+	Generation int64      `json:"generation"`
+	UpdatedAt  *time.Time `json:"updated_at,omitempty"`
+	UpdatedBy  string     `json:"updated_by,omitempty"`
+}
+
+// Names of the settings.
+const (
+	SettingCPURatio       = "placement.cpu_ratio"
+	SettingRAMRatio       = "placement.ram_ratio"
+	SettingDiskRatio      = "placement.disk_ratio"
+	SettingDiskReserve    = "placement.disk_reserve_mib"
+	SettingVNCFirst       = "vnc.first_port"
+	SettingVNCLast        = "vnc.last_port"
+	SettingRetention      = "vm.retention"
+	SettingCreateDeadline = "vm.create_deadline"
+	SettingAnswerWait     = "vm.answer_wait"
+	SettingShutdownWait   = "vm.shutdown_wait"
+	SettingHostSlots      = "task.host_slots"
+)
+
+// settingTable lists every setting with its default; the ratios and ports are
+// the specification's.
+var settingTable = []Setting{
+	{Name: SettingCPURatio, Default: "2.0", Type: "float", Doc: "vCPUs that may be claimed per logical CPU of a host."},
+	{Name: SettingRAMRatio, Default: "2.0", Type: "float", Doc: "Memory that may be claimed per memory of a host. Lower it to 1.0 where guests really fill their memory."},
+	{Name: SettingDiskRatio, Default: "4.0", Type: "float", Doc: "Virtual disk size that may be claimed per capacity of a datastore; disks are thin."},
+	{Name: SettingDiskReserve, Default: "16", Type: "int", Doc: "MiB that must be free on a datastore before anything new is put on it."},
+	{Name: SettingVNCFirst, Default: "20000", Type: "int", Doc: "First port for VNC clients."},
+	{Name: SettingVNCLast, Default: "49999", Type: "int", Doc: "Last port for VNC clients."},
+	{Name: SettingRetention, Default: "720h", Type: "duration", Doc: "How long a deleted VM can be restored."},
+	{Name: SettingCreateDeadline, Default: "10m", Type: "duration", Doc: "A creation that is not done by then is undone."},
+	{Name: SettingAnswerWait, Default: "90s", Type: "duration", Doc: "How long a creation waits for the guest's address to answer; never a condition of success."},
+	{Name: SettingShutdownWait, Default: "90s", Type: "duration", Doc: "How long a guest may take to shut down before the task says that it did not."},
+	{Name: SettingHostSlots, Default: "8", Type: "int", Doc: "Cost of all tasks that may work on one host at a time; a start costs 2."},
+}
+
+// Settings returns every setting with its default as value.
+func Settings() []Setting {
+	out := make([]Setting, len(settingTable))
+	copy(out, settingTable)
+	for i := range out {
+		out[i].Value = out[i].Default
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// CheckSetting refuses unknown names and values that do not fit the type.
+// Ratios, counts, ports and durations must be positive.
+func CheckSetting(name, value string) error {
+	for _, s := range settingTable {
+		if s.Name != name {
+			continue
+		}
+		ok := false
+		switch s.Type {
+		case "int":
+			n, err := strconv.Atoi(value)
+			ok = err == nil && n > 0
+		case "float":
+			f, err := strconv.ParseFloat(value, 64)
+			ok = err == nil && f > 0 && f <= 1000
+		case "duration":
+			d, err := time.ParseDuration(value)
+			ok = err == nil && d > 0
+		case "bool":
+			_, err := strconv.ParseBool(value)
+			ok = err == nil
+		default:
+			ok = len(value) <= 1024
+		}
+		if !ok {
+			return Errorf(Invalid, "%q is not a value for %s", value, name).WithField("value").
+				WithDetail("a positive %s is needed, as %s", s.Type, s.Default)
+		}
+		return nil
+	}
+	return Errorf(NotFound, "there is no setting %q", name).WithNext("See all settings", "baadal setting list")
+}
+
+// SettingValues holds the settings in force. The zero value holds the defaults.
+type SettingValues map[string]string
+
+func (v SettingValues) get(name string) string {
+	if s, ok := v[name]; ok {
+		return s
+	}
+	for _, s := range settingTable {
+		if s.Name == name {
+			return s.Default
+		}
+	}
+	panic(fmt.Sprintf("setting %q is not in the table", name))
+}
+
+// Int returns a setting of type int.
+func (v SettingValues) Int(name string) int { n, _ := strconv.Atoi(v.get(name)); return n }
+
+// Float returns a setting of type float.
+func (v SettingValues) Float(name string) float64 {
+	f, _ := strconv.ParseFloat(v.get(name), 64)
+	return f
+}
+
+// Duration returns a setting of type duration.
+func (v SettingValues) Duration(name string) time.Duration {
+	d, _ := time.ParseDuration(v.get(name))
+	return d
+}
