@@ -1,0 +1,104 @@
+// Package workflow says what tasks do: one file per operation, its table of
+// steps first. It reaches the world only through the interfaces in this file,
+// which the real packages (libvirt, disk, dhcp, probe) and the simulator
+// implement alike. It starts nothing by itself and answers no request.
+package workflow
+
+import (
+	"context"
+	"io"
+
+	"baadal"
+)
+
+// Hypervisor is libvirt on the hosts. Domains are known by UUID. Every method
+// may be called again after any failure, ends at ctx's deadline (and has one of
+// its own), and returns Unavailable when the host does not answer: what it did
+// is then unknown, and the caller looks or calls again.
+type Hypervisor interface {
+	// Define makes or replaces the persistent definition; a running domain keeps running.
+	Define(ctx context.Context, host baadal.Host, d baadal.Domain) error
+	// Undefine removes the definition with managed save, NVRAM and snapshot metadata. No such domain is success. A running domain is refused with Conflict.
+	Undefine(ctx context.Context, host baadal.Host, uuid string) error
+	// Start returns once the domain runs; a running one is success.
+	Start(ctx context.Context, host baadal.Host, uuid string) error
+	// Shutdown asks the guest (agent, then ACPI) and returns at once; a domain that is off is success.
+	Shutdown(ctx context.Context, host baadal.Host, uuid string) error
+	// Reboot asks the guest (agent, then ACPI) and returns at once.
+	Reboot(ctx context.Context, host baadal.Host, uuid string) error
+	// Destroy cuts the power; no such domain, or one that is off, is success.
+	Destroy(ctx context.Context, host baadal.Host, uuid string) error
+	// Domain looks at one domain; NotFound if the host answers and does not know it.
+	Domain(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainInfo, error)
+	// Domains looks at all domains of a host, foreign ones included.
+	Domains(ctx context.Context, host baadal.Host) ([]baadal.DomainInfo, error)
+	// Watch calls fn for each event until ctx ends or the connection is lost; it
+	// then returns the reason. fn is first called with an empty UUID, must not
+	// block, and is never called after Watch returned. The caller calls Watch again.
+	Watch(ctx context.Context, host baadal.Host, fn func(baadal.DomainEvent)) error
+}
+
+// Disks works on a datastore through a host that mounts it. A folder carries
+// the mark (the UUID) of the VM that made it; a folder with another mark, or
+// without one, is never changed or removed: Conflict. Methods may be called
+// again after any failure; a full datastore is Exhausted, a read-only or
+// missing one Invalid with the fix in its words.
+type Disks interface {
+	// CreateImage makes the VM's folder with its first disk and its seed, as a whole or not at all. The same again is success.
+	CreateImage(ctx context.Context, host baadal.Host, img baadal.VMImage) error
+	// RemoveImage removes the VM's folder from vm_images. None is success.
+	RemoveImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
+	// ArchiveImage moves the VM's folder to vm_deleted. Already there is success; nowhere is NotFound.
+	ArchiveImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
+	// RestoreImage moves it back. Already back is success; nowhere is NotFound.
+	RestoreImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
+	// PurgeImage removes the VM's folder from vm_deleted. None is success.
+	PurgeImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
+	// ImportTemplate copies r (size bytes; -1 if unknown) to vm_templates/file by way of a temporary name, checks that it is a disk image
+	// without backing file, makes it read-only, and tells its facts. progress is called now and then with the bytes written. The same again replaces an unfinished one; a finished one is success and r is not read.
+	ImportTemplate(ctx context.Context, host baadal.Host, ds baadal.Datastore, file string, r io.Reader, size int64, progress func(written int64)) (baadal.ImageInfo, error)
+	// RemoveTemplate removes vm_templates/file and what an unfinished import left. None is success.
+	RemoveTemplate(ctx context.Context, host baadal.Host, ds baadal.Datastore, file string) error
+	// Usage measures the datastore as the host sees it and makes its folders if it is mounted and writable.
+	Usage(ctx context.Context, host baadal.Host, ds baadal.Datastore) (baadal.DatastoreUsage, error)
+	// Entries lists what lies in vm_templates, vm_images and vm_deleted, for the audit.
+	Entries(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DatastoreEntry, error)
+}
+
+// DHCP is the server that gives VMs their addresses. Its reservations are
+// rendered whole from the store, checked by the server's own parser, and
+// swapped atomically; nothing of anyone else's in its configuration is touched.
+type DHCP interface {
+	// Apply makes the server hold exactly these reservations. The same again changes nothing and does not restart it. Concurrent calls are put in a row.
+	Apply(ctx context.Context, rs []baadal.Reservation) error
+	// Reservations reads back what the server's file of ours holds.
+	Reservations(ctx context.Context) ([]baadal.Reservation, error)
+}
+
+// Prober looks at a host as a whole.
+type Prober interface {
+	// Fingerprint asks an sshd (host:port) for its host key without trusting it.
+	Fingerprint(ctx context.Context, addr string) (hostKey, fingerprint string, err error)
+	// Probe checks everything a host needs and reads its facts. It returns an
+	// error only when nothing could be looked at; failed checks are in the facts.
+	Probe(ctx context.Context, host baadal.Host, stores []baadal.Datastore) (baadal.HostFacts, error)
+	// Alive makes one round trip over the host's connection.
+	Alive(ctx context.Context, host baadal.Host) error
+	// VLANs returns the VLAN tag of each port with a VM's NIC on the host's bridge, by MAC address in upper case; 0 is a trunk.
+	VLANs(ctx context.Context, host baadal.Host) (map[string]int, error)
+}
+
+// Guests reaches guests over the network.
+type Guests interface {
+	// Answers reports whether the address answers a ping or a TCP connection to port 22, within about a second.
+	Answers(ctx context.Context, address string) bool
+}
+
+// Systems is the whole outside world.
+type Systems struct {
+	Hypervisor Hypervisor
+	Disks      Disks
+	DHCP       DHCP
+	Prober     Prober
+	Guests     Guests
+}
