@@ -64,7 +64,9 @@ const (
 	TaskTemplateDelete TaskKind = "Delete Template"
 	TaskNetworkApply   TaskKind = "Apply Network"
 	TaskNetworkDelete  TaskKind = "Delete Network"
-	TaskAuditRepair    TaskKind = "Repair"
+	TaskHostAdd        TaskKind = "Add Host"
+	TaskHostCheck      TaskKind = "Check Host"
+	TaskAudit          TaskKind = "Audit"
 )
 
 // Task is one durable operation.
