@@ -15,9 +15,7 @@ const taskColumns = `t.id, t.kind, t.state, t.generation, t.subject_kind, t.subj
 	t.requester_id, t.requester, t.organisation_id, t.owner_id, t.host_id, t.cost, t.exclusive, t.active, t.step, t.progress,
 	t.message, t.code, t.attempt, t.cancel_by, t.undoing, t.created_at, t.started_at, t.ended_at, t.run_after, t.deadline`
 
-type scanner interface{ Scan(dest ...any) error }
-
-func scanTask(row scanner) (baadal.Task, error) {
+func scanTask(row row) (baadal.Task, error) {
 	var t baadal.Task
 	var params string
 	var active bool
@@ -64,19 +62,12 @@ func (tx *Tx) InsertTask(t *baadal.Task) error {
 		organisation_id, owner_id, host_id, cost, exclusive, created_at, run_after, deadline)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) RETURNING id`,
 		t.Kind, int(t.State), t.Subject.Kind, t.Subject.ID, t.Subject.Name, string(t.Params), t.RequesterID, t.Requester,
-		t.OrganisationID, t.OwnerID, t.HostID, t.Cost, boolInt(t.Exclusive), ms(t.CreatedAt), ms(t.RunAfter), msPtr(t.Deadline)).Scan(&t.ID)
+		t.OrganisationID, t.OwnerID, t.HostID, t.Cost, flag(t.Exclusive), ms(t.CreatedAt), ms(t.RunAfter), msPtr(t.Deadline)).Scan(&t.ID)
 	if err != nil {
 		return fmt.Errorf("insert task: %w", err)
 	}
 	tx.Wake("task")
 	return tx.taskEvent(t)
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // ActiveTask returns the exclusive task that holds the subject, or nil.
@@ -106,23 +97,20 @@ func (tx *Tx) Task(id int64) (baadal.Task, error) {
 }
 
 func (tx *Tx) taskSteps(id int64) ([]baadal.TaskStep, error) {
-	rows, err := tx.query(`SELECT seq, name, state, output, detail, error, started_at, ended_at FROM task_steps WHERE task_id=$1 ORDER BY seq`, id)
+	steps, err := collect(tx, scanStep, `SELECT seq, name, state, output, detail, error, started_at, ended_at FROM task_steps WHERE task_id=$1 ORDER BY seq`, id)
 	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
-	defer rows.Close()
-	var steps []baadal.TaskStep
-	for rows.Next() {
-		var s baadal.TaskStep
-		var output string
-		var started, ended sql.NullInt64
-		if err := rows.Scan(&s.Seq, &s.Name, &s.State, &output, &s.Detail, &s.Error, &started, &ended); err != nil {
-			return nil, fmt.Errorf("read journal: %w", err)
-		}
-		s.Output, s.StartedAt, s.EndedAt = json.RawMessage(output), timePtr(started), timePtr(ended)
-		steps = append(steps, s)
-	}
-	return steps, rows.Err()
+	return steps, nil
+}
+
+func scanStep(row row) (baadal.TaskStep, error) {
+	var s baadal.TaskStep
+	var output string
+	var started, ended sql.NullInt64
+	err := row.Scan(&s.Seq, &s.Name, &s.State, &output, &s.Detail, &s.Error, &started, &ended)
+	s.Output, s.StartedAt, s.EndedAt = json.RawMessage(output), timePtr(started), timePtr(ended)
+	return s, err
 }
 
 // SaveStep writes one line of the journal.
@@ -156,12 +144,8 @@ func (tx *Tx) LeaseTasks(lease string, until time.Time, slots, limit int) ([]baa
 			fmt.Fprintf(&full, ",%d", host)
 		}
 	}
-	rows, err := tx.query(`SELECT `+taskColumns+` FROM tasks t WHERE t.active=1 AND t.run_after<=$1 AND t.lease_until<=$2
+	due, err := collect(tx, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.active=1 AND t.run_after<=$1 AND t.lease_until<=$2
 		AND t.host_id NOT IN (-1`+full.String()+`) ORDER BY t.run_after, t.id LIMIT $3`, now, now, limit*4+16)
-	if err != nil {
-		return nil, fmt.Errorf("read due tasks: %w", err)
-	}
-	due, err := collect(rows, scanTask)
 	if err != nil {
 		return nil, fmt.Errorf("read due tasks: %w", err)
 	}
@@ -205,19 +189,6 @@ func (tx *Tx) hostCosts(now int64) (map[int64]int, error) {
 	return used, rows.Err()
 }
 
-func collect[T any](rows *sql.Rows, scan func(scanner) (T, error)) ([]T, error) {
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, rows.Err()
-}
-
 // NextDue returns when the next waiting task becomes due; zero if none waits.
 func (tx *Tx) NextDue() (time.Time, error) {
 	var next sql.NullInt64
@@ -251,8 +222,8 @@ func (tx *Tx) SaveTask(t *baadal.Task, lease string, active bool, leaseUntil tim
 	}
 	err := tx.queryRow(`UPDATE tasks SET state=$1, step=$2, progress=$3, message=$4, code=$5, attempt=$6, undoing=$7, started_at=$8,
 		ended_at=$9, run_after=$10, active=$11, lease_until=$12, generation=generation+1 WHERE id=$13 AND lease_owner=$14 RETURNING generation`,
-		int(t.State), t.Step, t.Progress, t.Message, t.Code, t.Attempt, boolInt(t.Undoing), msPtr(t.StartedAt),
-		msPtr(t.EndedAt), ms(t.RunAfter), boolInt(active), until, t.ID, lease).Scan(&t.Generation)
+		int(t.State), t.Step, t.Progress, t.Message, t.Code, t.Attempt, flag(t.Undoing), msPtr(t.StartedAt),
+		msPtr(t.EndedAt), ms(t.RunAfter), flag(active), until, t.ID, lease).Scan(&t.Generation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrLeaseLost
 	}
@@ -324,11 +295,11 @@ func (tx *Tx) DropLeases() error {
 
 // ActiveTasks returns every task with something left to do or to undo.
 func (tx *Tx) ActiveTasks() ([]baadal.Task, error) {
-	rows, err := tx.query(`SELECT ` + taskColumns + ` FROM tasks t WHERE t.active=1 ORDER BY t.id`)
+	tasks, err := collect(tx, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.active=1 ORDER BY t.id`)
 	if err != nil {
 		return nil, fmt.Errorf("read active tasks: %w", err)
 	}
-	return collect(rows, scanTask)
+	return tasks, nil
 }
 
 // taskEvent tells the event stream how a task stands now.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"baadal"
@@ -230,8 +231,14 @@ func (w *worker) undo(life context.Context) error {
 		}
 	}
 	t.State = baadal.TaskFailed
+	if cause, _, owed := strings.Cut(t.Message, owedWords); owed {
+		t.Message = cause + "; everything is taken back by now"
+	}
 	return w.end(true)
 }
+
+// owedWords divides the cause of a failure from what is still owed.
+const owedWords = "; what it left is taken back as soon as that is possible: "
 
 // owe ends the task as FAILED for its requester while its undo is still tried.
 func (w *worker) owe(life context.Context, i int, err error) error {
@@ -246,7 +253,7 @@ func (w *worker) owe(life context.Context, i int, err error) error {
 	if first {
 		now := w.q.db.Now()
 		t.State, t.EndedAt = baadal.TaskFailed, &now
-		t.Message += "; what it left is taken back as soon as that is possible: " + baadal.Message(err)
+		t.Message += owedWords + baadal.Message(err)
 	}
 	w.q.log.Warn("undo failed, will be tried again", "task_id", t.ID, "step", w.steps[i].Name, "attempt", t.Attempt, "error", err)
 	w.steps[i].Error = "not taken back yet: " + baadal.Message(err)
