@@ -19,6 +19,7 @@ type conn struct {
 	wire     *wire
 	since    time.Time
 	sessions chan struct{} // one element per command under way
+	kills    chan struct{} // one element per session that kills another; sshd has room for two beside 8
 	done     chan struct{} // closed when the connection is over
 
 	dropOnce sync.Once
@@ -58,6 +59,7 @@ func dial(ctx context.Context, opts *Options, t target) (*conn, error) {
 		opts: opts, host: t.host, wire: w, since: opts.Now(),
 		client:   ssh.NewClient(sc, chans, reqs),
 		sessions: make(chan struct{}, opts.MaxSessions),
+		kills:    make(chan struct{}, 2),
 		done:     make(chan struct{}),
 	}
 	go func() {

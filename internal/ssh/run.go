@@ -1,7 +1,6 @@
 package ssh
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,20 +70,20 @@ func (p *Pool) Run(ctx context.Context, host baadal.Host, cmd Command) (Result, 
 	case <-ctx.Done():
 		return Result{}, interrupted(ctx, c.host, context.Cause(ctx))
 	}
-	x := newExecution(cmd)
+	x := newExecution(c, cmd)
 	defer x.seal()
 	done := make(chan error, 1)
 	go func() {
 		defer func() { <-c.sessions }()
-		done <- x.run(c.client, line)
+		done <- x.run(line)
 	}()
 	select {
 	case err = <-done:
-		return x.result(ctx, c, err)
+		return x.result(ctx, err)
 	case <-c.done:
 		return Result{}, c.lost()
 	case <-ctx.Done():
-		x.terminate(done, c.done)
+		x.terminate(done)
 		return Result{}, c.explain(ctx, context.Cause(ctx))
 	}
 }
@@ -105,30 +104,31 @@ func (p *Pool) RunOK(ctx context.Context, host baadal.Host, cmd Command) (Result
 
 // execution is one run of a command.
 type execution struct {
+	conn   *conn
 	cmd    Command
 	stdout *sink
 	stderr *sink
+	leader chan string // receives the id of the program's process group
 
-	mu      sync.Mutex
-	session *ssh.Session
-	killed  bool
-	broken  error // what made us kill it: input, output or limit
+	mu     sync.Mutex
+	own    *ssh.Session // nil until it runs
+	broken error        // what made us kill it: input, output or limit
 }
 
-func newExecution(cmd Command) *execution {
-	x := &execution{cmd: cmd}
+func newExecution(c *conn, cmd Command) *execution {
+	x := &execution{conn: c, cmd: cmd, leader: make(chan string, 1)}
 	limit := cmd.Limit
 	if limit <= 0 {
 		limit = defaultLimit
 	}
 	x.stdout = &sink{to: cmd.Stdout, limit: limit, full: x.spoil}
-	x.stderr = &sink{limit: stderrLimit}
+	x.stderr = &sink{limit: stderrLimit, to: &leaderWriter{found: x.leader}, keep: true}
 	return x
 }
 
 // run opens a session, runs the command and waits for its end.
-func (x *execution) run(client *ssh.Client, line string) error {
-	s, err := client.NewSession()
+func (x *execution) run(line string) error {
+	s, err := x.conn.client.NewSession()
 	if err != nil {
 		return fmt.Errorf("open session: %w", err)
 	}
@@ -140,16 +140,12 @@ func (x *execution) run(client *ssh.Client, line string) error {
 			return fmt.Errorf("open stdin: %w", err)
 		}
 	}
-	x.mu.Lock()
-	if x.killed {
-		x.mu.Unlock()
-		return context.Canceled
-	}
-	x.session = s
-	x.mu.Unlock()
-	if err := s.Start(line); err != nil {
+	if err := s.Start(leaderPrefix + "exec " + line); err != nil {
 		return fmt.Errorf("start %s: %w", x.cmd.Argv[0], err)
 	}
+	x.mu.Lock()
+	x.own = s
+	x.mu.Unlock()
 	if stdin != nil {
 		go x.feed(stdin)
 	}
@@ -183,63 +179,80 @@ func (r *input) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// spoil kills the program because its input or output cannot be had.
+// spoil kills the program because its input or output cannot be had. Its input
+// stays open until it is dead.
 func (x *execution) spoil(err error) {
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	if x.broken == nil {
 		x.broken = err
+		go x.kill("KILL")
 	}
-	x.mu.Unlock()
-	x.signal(ssh.SIGKILL)
-}
-
-func (x *execution) signal(sig ssh.Signal) {
-	x.mu.Lock()
-	x.killed = true
-	s := x.session
-	x.mu.Unlock()
-	if s == nil {
-		return
-	}
-	// Sending can block on a silent host; the connection's end frees it.
-	go func() {
-		_ = s.Signal(sig)
-		if sig == ssh.SIGKILL {
-			_ = s.Close()
-		}
-	}()
 }
 
 // terminate asks the program to end, then kills it, and returns when it ended,
 // the connection is lost or it will not end.
-func (x *execution) terminate(done <-chan error, lost <-chan struct{}) {
-	for _, sig := range []ssh.Signal{ssh.SIGTERM, ssh.SIGKILL} {
-		x.signal(sig)
+func (x *execution) terminate(done <-chan error) {
+	for _, sig := range []string{"TERM", "KILL"} {
+		go x.kill(sig)
 		select {
 		case <-done:
 			return
-		case <-lost:
+		case <-x.conn.done:
 			return
 		case <-time.After(killGrace):
 		}
 	}
 }
 
+// kill sends a signal to the program's process group, by a session of its own:
+// sshd refuses the protocol's signal request for root ("requires privilege
+// separation"), and closing a session leaves its program running.
+func (x *execution) kill(sig string) {
+	var leader string
+	select {
+	case leader = <-x.leader:
+		x.leader <- leader
+	case <-x.conn.done:
+		return
+	case <-time.After(x.conn.opts.CallTimeout):
+		return
+	}
+	select {
+	case x.conn.kills <- struct{}{}:
+		defer func() { <-x.conn.kills }()
+	case <-x.conn.done:
+		return
+	}
+	s, err := x.conn.client.NewSession()
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	_ = s.Run("kill -s " + sig + " -- -" + leader)
+	x.mu.Lock()
+	own := x.own
+	x.mu.Unlock()
+	if sig == "KILL" && own != nil {
+		_ = own.Close() // sshd would wait until somebody takes the rest of the output
+	}
+}
+
 // result turns the session's end into what Run returns.
-func (x *execution) result(ctx context.Context, c *conn, err error) (Result, error) {
+func (x *execution) result(ctx context.Context, err error) (Result, error) {
 	x.mu.Lock()
 	broken := x.broken
 	x.mu.Unlock()
 	if broken != nil {
-		return Result{}, fmt.Errorf("run %s on %s: %w", x.cmd.Argv[0], c.host, broken)
+		return Result{}, fmt.Errorf("run %s on %s: %w", x.cmd.Argv[0], x.conn.host, broken)
 	}
-	res := Result{Stdout: x.stdout.bytes(), Stderr: x.stderr.bytes()}
+	res := Result{Stdout: x.stdout.bytes(), Stderr: withoutLeader(x.stderr.bytes())}
 	if exit, ok := errors.AsType[*ssh.ExitError](err); ok {
 		res.Code = exit.ExitStatus()
 		return res, nil
 	}
 	if err != nil {
-		return Result{}, c.explain(ctx, err)
+		return Result{}, x.conn.explain(ctx, err)
 	}
 	return res, nil
 }
@@ -248,52 +261,4 @@ func (x *execution) result(ctx context.Context, c *conn, err error) (Result, err
 func (x *execution) seal() {
 	x.stdout.seal()
 	x.stderr.seal()
-}
-
-var errSealed = errors.New("the call is over")
-
-// sink takes a stream of output: passes it on, or collects it up to a limit.
-type sink struct {
-	to    io.Writer
-	limit int
-	full  func(error) // called when the output cannot be taken; if nil, the rest is dropped
-
-	mu     sync.Mutex
-	sealed bool
-	buf    bytes.Buffer
-}
-
-func (s *sink) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sealed {
-		return 0, errSealed
-	}
-	if s.to != nil {
-		n, err := s.to.Write(b)
-		if err != nil {
-			s.full(fmt.Errorf("write output: %w", err))
-		}
-		return n, err
-	}
-	room := s.limit - s.buf.Len()
-	s.buf.Write(b[:min(room, len(b))])
-	if room < len(b) && s.full != nil {
-		err := fmt.Errorf("output is longer than %d bytes", s.limit)
-		s.full(err)
-		return room, err
-	}
-	return len(b), nil
-}
-
-func (s *sink) seal() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sealed = true
-}
-
-func (s *sink) bytes() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return bytes.Clone(s.buf.Bytes())
 }
