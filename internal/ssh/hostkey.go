@@ -67,9 +67,9 @@ func (p *pin) mismatch(err error) error {
 		Kind: baadal.Conflict, Code: "host_key_changed", Err: err,
 		Title: fmt.Sprintf("the host key of %s has changed: all work on it has stopped", p.target.host),
 	}
-	e.WithDetail("pinned %s %s, seen %s: either the host was installed anew or something else answers at %s",
+	e = e.WithDetail("pinned %s %s, seen %s: either the host was installed anew or something else answers at %s",
 		p.key.Type(), ssh.FingerprintSHA256(p.key), seen, p.target.addr)
-	e.WithNext("Compare with the host itself, on its console", "ssh-keygen -lf /etc/ssh/ssh_host_"+keyFileName(p.key)+"_key.pub")
+	e = e.WithNext("Compare with the host itself, on its console", "ssh-keygen -lf /etc/ssh/ssh_host_"+keyFileName(p.key)+"_key.pub")
 	return e.WithNext("If the new key is right, pin it", "baadal host add "+p.target.addr)
 }
 

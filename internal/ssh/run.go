@@ -132,7 +132,7 @@ func (x *execution) run(line string) error {
 	if err != nil {
 		return fmt.Errorf("open session: %w", err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	s.Stdout, s.Stderr = x.stdout, x.stderr
 	var stdin io.WriteCloser
 	if x.cmd.Stdin != nil {
@@ -196,7 +196,7 @@ func (x *execution) terminate(done <-chan error) {
 	for _, sig := range []string{"TERM", "KILL"} {
 		go x.kill(sig)
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // that it ended is enough
 			return
 		case <-x.conn.done:
 			return
@@ -228,7 +228,7 @@ func (x *execution) kill(sig string) {
 	if err != nil {
 		return
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	_ = s.Run("kill -s " + sig + " -- -" + leader)
 	x.mu.Lock()
 	own := x.own
