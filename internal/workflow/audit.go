@@ -1,0 +1,314 @@
+package workflow
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+	"baadal/internal/task"
+)
+
+// AuditParams say whether to mend what is safe to mend.
+type AuditParams struct {
+	Repair bool `json:"repair"`
+}
+
+// AuditDocument is the name under which the last audit is kept in the store.
+const AuditDocument = "audit"
+
+// audit compares the store with the world. Things that a task holds, before or
+// after the look, are in motion and not judged; what could not be looked at is
+// named and not judged either.
+func (w *Workflows) audit() task.Body {
+	return task.Body{
+		Kind: baadal.TaskAudit,
+		Steps: []task.Step{
+			{Name: "compare", Do: w.compare, Timeout: 10 * time.Minute},
+			{Name: "repair", Do: w.repair, Timeout: 10 * time.Minute},
+		},
+		Done: auditDone,
+	}
+}
+
+// book is what the store says at one moment.
+type book struct {
+	hosts     []baadal.Host
+	stores    []baadal.Datastore
+	vms       map[int64]baadal.VM
+	byUUID    map[string]baadal.VM
+	templates []baadal.Template
+	reserved  []baadal.Reservation
+	claimed   []baadal.Address
+	tasks     []baadal.Task
+}
+
+func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) {
+		b = book{vms: map[int64]baadal.VM{}, byUUID: map[string]baadal.VM{}}
+		vms, err := tx.AllVMs()
+		if err != nil {
+			return err
+		}
+		for _, vm := range vms {
+			b.vms[vm.ID], b.byUUID[vm.UUID] = vm, vm
+		}
+		if b.hosts, err = tx.AllHosts(); err != nil {
+			return err
+		}
+		if b.stores, err = tx.AllDatastores(); err != nil {
+			return err
+		}
+		if b.templates, err = tx.AllTemplates(); err != nil {
+			return err
+		}
+		if b.reserved, err = tx.Reservations(); err != nil {
+			return err
+		}
+		if b.claimed, err = tx.ClaimedAddresses(); err != nil {
+			return err
+		}
+		b.tasks, err = tx.ActiveTasks()
+		return err
+	})
+	return b, err
+}
+
+// sight is what was seen in the world.
+type sight struct {
+	domains  map[int64][]baadal.DomainInfo     // by host
+	vlans    map[int64]map[string]int          // by host: MAC to tag
+	entries  map[int64][]baadal.DatastoreEntry // by datastore
+	dhcp     []baadal.Reservation
+	dhcpSeen bool
+	notSeen  []string
+}
+
+// look asks every host, datastore and the DHCP server at the same time; one
+// that does not answer in time is not seen.
+func (w *Workflows) look(ctx context.Context, b book) sight {
+	s := sight{domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	each := func(name string, fn func(ctx context.Context) error) {
+		wg.Go(func() {
+			ctx, stop := context.WithTimeout(ctx, 30*time.Second)
+			defer stop()
+			if err := fn(ctx); err != nil {
+				mu.Lock()
+				s.notSeen = append(s.notSeen, name+": "+baadal.Message(err))
+				mu.Unlock()
+			}
+		})
+	}
+	for _, h := range b.hosts {
+		each("host "+h.Name, func(ctx context.Context) error {
+			domains, err := w.sys.Hypervisor.Domains(ctx, h)
+			if err != nil {
+				return err
+			}
+			vlans, err := w.sys.Prober.VLANs(ctx, h)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.domains[h.ID], s.vlans[h.ID] = domains, vlans
+			return nil
+		})
+	}
+	for _, ds := range b.stores {
+		each("datastore "+ds.Name, func(ctx context.Context) error {
+			host, err := w.anyHost(ctx, ds)
+			if err != nil {
+				return err
+			}
+			entries, err := w.sys.Disks.Entries(ctx, host, ds)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.entries[ds.ID] = entries
+			return nil
+		})
+	}
+	if w.sys.DHCP != nil {
+		each("DHCP server", func(ctx context.Context) error {
+			rs, err := w.sys.DHCP.Reservations(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			s.dhcp, s.dhcpSeen = rs, err == nil
+			return err
+		})
+	}
+	wg.Wait()
+	return s
+}
+
+func (w *Workflows) compare(ctx context.Context, r *task.Run) error {
+	report := baadal.Audit{StartedAt: w.db.Now(), Differences: []baadal.Difference{}}
+	before, err := w.readBook(ctx)
+	if err != nil {
+		return err
+	}
+	seen := w.look(ctx, before)
+	after, err := w.readBook(ctx)
+	if err != nil {
+		return err
+	}
+	c := &comparison{before: before, b: after, seen: seen, now: w.db.Now(), report: &report}
+	c.run()
+	report.NotSeen = seen.notSeen
+	report.EndedAt = w.db.Now()
+	r.Detail("%d VMs, %d hosts, %d differences", report.VMs, report.Hosts, len(report.Differences))
+	return r.Record(report)
+}
+
+// repair mends the differences that have a safe repair, one by one; each is
+// looked at again by the functions that mend, which refuse what has changed.
+func (w *Workflows) repair(ctx context.Context, r *task.Run) error {
+	params, err := task.Params[AuditParams](r)
+	if err != nil {
+		return err
+	}
+	var report baadal.Audit
+	if _, err := r.Output("compare", &report); err != nil {
+		return err
+	}
+	if params.Repair {
+		b, err := w.readBook(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range report.Differences {
+			d := &report.Differences[i]
+			if d.Repair == "" {
+				continue
+			}
+			if err := w.mend(ctx, b, *d); err != nil {
+				d.Error = baadal.Message(err)
+			} else {
+				d.Repaired = true
+			}
+		}
+	}
+	return r.Record(report)
+}
+
+func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error {
+	switch d.Kind {
+	case baadal.DiffMissingDomain:
+		return w.mendMissing(ctx, b, d)
+	case baadal.DiffOrphanDomain:
+		return w.mendOrphan(ctx, b, d)
+	case baadal.DiffWrongState:
+		return w.mendState(ctx, b, d)
+	case baadal.DiffLeakedAddress:
+		return w.db.Update(ctx, func(tx *store.Tx) error {
+			vm, err := tx.VM(d.Subject.ID)
+			if err == nil && (vm.State != baadal.VMDeleted || vm.Task != nil) {
+				return nil
+			}
+			return tx.ReleaseAddress(d.Subject.ID)
+		})
+	case baadal.DiffDHCP:
+		if err := w.sys.DHCP.Apply(ctx, b.reserved); err != nil {
+			return err
+		}
+		return nil
+	}
+	return baadal.Errorf(baadal.Internal, "no repair for %s", d.Kind)
+}
+
+func hostByName(b book, name string) (baadal.Host, error) {
+	for _, h := range b.hosts {
+		if h.Name == name {
+			return h, nil
+		}
+	}
+	return baadal.Host{}, baadal.Errorf(baadal.NotFound, "there is no host %q", name)
+}
+
+func (w *Workflows) mendMissing(ctx context.Context, b book, d baadal.Difference) error {
+	r := &task.Run{Task: baadal.Task{Subject: d.Subject}}
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	if p.vm.Task != nil || p.vm.State == baadal.VMDeleted {
+		return baadal.Errorf(baadal.Conflict, "%s is at work by now", p.vm.Name)
+	}
+	if err := w.sys.Hypervisor.Define(ctx, p.host, w.domain(p)); err != nil {
+		return err
+	}
+	return w.mendState(ctx, b, d)
+}
+
+func (w *Workflows) mendState(ctx context.Context, _ book, d baadal.Difference) error {
+	p, err := w.load(ctx, &task.Run{Task: baadal.Task{Subject: d.Subject}})
+	if err != nil {
+		return err
+	}
+	info, err := w.sys.Hypervisor.Domain(ctx, p.host, p.vm.UUID)
+	if err != nil {
+		return err
+	}
+	return w.db.Update(ctx, func(tx *store.Tx) error {
+		_, _, err := tx.SetVMState(p.vm.ID, info.State, "")
+		return err
+	})
+}
+
+// mendOrphan removes a domain of ours that is off, or whose VM was deleted: its
+// disks are not touched.
+func (w *Workflows) mendOrphan(ctx context.Context, b book, d baadal.Difference) error {
+	host, err := hostByName(b, d.Host)
+	if err != nil {
+		return err
+	}
+	uuid := d.Subject.Name
+	info, err := w.sys.Hypervisor.Domain(ctx, host, uuid)
+	if baadal.KindOf(err) == baadal.NotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if vm, known := b.byUUID[uuid]; info.State != baadal.VMOff && (!known || vm.State != baadal.VMDeleted) {
+		return baadal.Errorf(baadal.Conflict, "it is %s; stop it first", info.State)
+	}
+	if err := w.sys.Hypervisor.Destroy(ctx, host, uuid); err != nil {
+		return err
+	}
+	return w.sys.Hypervisor.Undefine(ctx, host, uuid)
+}
+
+func auditDone(tx *store.Tx, r *task.Run) (string, error) {
+	var report baadal.Audit
+	if _, err := r.Output("repair", &report); err != nil {
+		return "", err
+	}
+	body, err := json.Marshal(report)
+	if err != nil {
+		return "", err
+	}
+	if err := tx.PutDocument(AuditDocument, body); err != nil {
+		return "", err
+	}
+	message := fmt.Sprintf("%d VMs, %d hosts compared: ", report.VMs, report.Hosts)
+	if n := len(report.Differences); n == 0 {
+		message += "clean"
+	} else if n == 1 {
+		message += "1 difference"
+	} else {
+		message += fmt.Sprintf("%d differences", n)
+	}
+	if n := len(report.NotSeen); n > 0 {
+		message += fmt.Sprintf("; %d not seen", n)
+	}
+	return message, nil
+}

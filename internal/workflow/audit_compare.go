@@ -1,0 +1,283 @@
+package workflow
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"baadal"
+)
+
+// comparison holds the store before and after the look and what was seen.
+type comparison struct {
+	before, b book
+	seen      sight
+	now       time.Time
+	report    *baadal.Audit
+}
+
+func (c *comparison) run() {
+	c.report.Hosts, c.report.VMs = len(c.seen.domains), 0
+	c.compareDomains()
+	c.compareVMs()
+	for _, ds := range c.b.stores {
+		if entries, ok := c.seen.entries[ds.ID]; ok {
+			c.compareDatastore(ds, entries)
+		}
+	}
+	c.compareAddresses()
+	c.compareDHCP()
+	c.compareTasks()
+}
+
+func (c *comparison) add(d baadal.Difference) {
+	c.report.Differences = append(c.report.Differences, d)
+}
+
+// inMotion reports whether a VM changed, or was held, during the look.
+func (c *comparison) inMotion(vm baadal.VM) bool {
+	old, known := c.before.vms[vm.ID]
+	now, still := c.b.vms[vm.ID]
+	return !known || !still || old.Task != nil || now.Task != nil || old.State != now.State || old.HostID != now.HostID ||
+		now.State == baadal.VMInQueue
+}
+
+func vmSubject(vm baadal.VM) baadal.Subject {
+	return baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}
+}
+
+// compareDomains looks from the hosts: whose domain is this?
+func (c *comparison) compareDomains() {
+	type where struct {
+		host baadal.Host
+		info baadal.DomainInfo
+	}
+	byUUID := map[string][]where{}
+	for _, h := range c.b.hosts {
+		for _, d := range c.seen.domains[h.ID] {
+			vm, known := c.b.byUUID[d.UUID]
+			if !known {
+				if old, was := c.before.byUUID[d.UUID]; was && (old.Task != nil || old.State != baadal.VMDeleted) {
+					continue // it went while we looked
+				}
+				if d.VMID == 0 {
+					continue // somebody else's
+				}
+			}
+			if known && c.inMotion(vm) {
+				continue
+			}
+			if !known || vm.State == baadal.VMDeleted {
+				diff := baadal.Difference{
+					Kind: baadal.DiffOrphanDomain, Subject: baadal.Subject{Kind: "domain", ID: d.VMID, Name: d.UUID}, Host: h.Name,
+					Stored: "no VM owns it", Seen: fmt.Sprintf("domain %s is %s", d.Name, d.State),
+				}
+				if known || d.State == baadal.VMOff {
+					diff.Repair = "undefine it; disks are not touched"
+				}
+				c.add(diff)
+				continue
+			}
+			byUUID[d.UUID] = append(byUUID[d.UUID], where{h, d})
+		}
+	}
+	for uuid, places := range byUUID {
+		vm := c.b.byUUID[uuid]
+		if len(places) < 2 && places[0].host.ID == vm.HostID {
+			continue
+		}
+		running := 0
+		var seen []string
+		for _, p := range places {
+			if p.info.State == baadal.VMRunning || p.info.State == baadal.VMPaused {
+				running++
+			}
+			seen = append(seen, p.host.Name+": "+p.info.State.String())
+		}
+		slices.Sort(seen)
+		kind := baadal.DiffTwoDomains
+		if running > 1 {
+			kind = baadal.DiffTwoWriters
+		}
+		c.add(baadal.Difference{Kind: kind, Subject: vmSubject(vm), Host: vm.Host, Stored: "on " + vm.Host, Seen: strings.Join(seen, ", ")})
+	}
+}
+
+// compareVMs looks from the store: is the VM what it should be?
+func (c *comparison) compareVMs() {
+	for _, vm := range c.b.vms {
+		domains, seen := c.seen.domains[vm.HostID]
+		if vm.State == baadal.VMDeleted || c.inMotion(vm) || !seen {
+			continue
+		}
+		c.report.VMs++
+		i := slices.IndexFunc(domains, func(d baadal.DomainInfo) bool { return d.UUID == vm.UUID })
+		if i < 0 {
+			c.add(baadal.Difference{
+				Kind: baadal.DiffMissingDomain, Subject: vmSubject(vm), Host: vm.Host, Stored: "it is " + vm.State.String(),
+				Seen: "the host does not know it", Repair: "define it from the store, shut off",
+			})
+			continue
+		}
+		d := domains[i]
+		if d.State != vm.State {
+			c.add(baadal.Difference{
+				Kind: baadal.DiffWrongState, Subject: vmSubject(vm), Host: vm.Host, Stored: vm.State.String(), Seen: d.State.String(),
+				Repair: "write down what is seen",
+			})
+		}
+		tag, plugged := c.seen.vlans[vm.HostID][strings.ToUpper(vm.MAC)]
+		if d.State == baadal.VMRunning && (!plugged || tag != vm.VLAN) {
+			seen := fmt.Sprintf("tag %d", tag)
+			if !plugged {
+				seen = "no port with its MAC"
+			} else if tag == 0 {
+				seen = "no tag: it sees every VLAN"
+			}
+			c.add(baadal.Difference{
+				Kind: baadal.DiffWrongVLAN, Subject: vmSubject(vm), Host: vm.Host, Stored: fmt.Sprintf("tag %d", vm.VLAN), Seen: seen,
+			})
+		}
+	}
+}
+
+func (c *comparison) compareDatastore(ds baadal.Datastore, entries []baadal.DatastoreEntry) {
+	found := map[string]bool{}
+	for _, e := range entries {
+		found[e.Area+"/"+e.Name] = true
+		switch e.Area {
+		case baadal.DirImages, baadal.DirDeleted:
+			c.compareFolder(ds, e)
+		case baadal.DirTemplates:
+			c.compareTemplateFile(ds, e)
+		}
+	}
+	for _, vm := range c.b.vms {
+		if vm.DatastoreID != ds.ID || c.inMotion(vm) || vm.State == baadal.VMUnknown {
+			continue
+		}
+		want := baadal.DirImages + "/" + vm.Identity
+		if vm.State == baadal.VMDeleted {
+			want = baadal.DirDeleted + "/" + vm.Identity + "." + vm.UUID
+		}
+		if !found[want] {
+			c.add(baadal.Difference{Kind: baadal.DiffMissingDisk, Subject: vmSubject(vm), Host: vm.Host, Stored: want + " on " + ds.Name, Seen: "it is not there"})
+		}
+	}
+	for _, t := range c.b.templates {
+		if t.DatastoreID == ds.ID && t.State == baadal.TemplateReady && t.Task == nil && !found[baadal.DirTemplates+"/"+t.File] {
+			c.add(baadal.Difference{
+				Kind: baadal.DiffMissingTemplate, Subject: baadal.Subject{Kind: "template", ID: t.ID, Name: t.Name},
+				Stored: t.File + " on " + ds.Name, Seen: "it is not there",
+			})
+		}
+	}
+}
+
+// compareFolder asks which VM a folder belongs to.
+func (c *comparison) compareFolder(ds baadal.Datastore, e baadal.DatastoreEntry) {
+	vm, known := c.b.byUUID[e.UUID]
+	if !known {
+		if _, was := c.before.byUUID[e.UUID]; was {
+			return // it went while we looked
+		}
+	}
+	if known && c.inMotion(vm) {
+		return
+	}
+	kind, want := baadal.DiffOrphanDisk, vm.Identity
+	if e.Area == baadal.DirDeleted {
+		kind, want = baadal.DiffOrphanDeleted, vm.Identity+"."+vm.UUID
+	}
+	deleted := vm.State == baadal.VMDeleted
+	if known && vm.DatastoreID == ds.ID && want == e.Name && deleted == (e.Area == baadal.DirDeleted) {
+		return
+	}
+	seen := fmt.Sprintf("%s/%s on %s, %d MiB", e.Area, e.Name, ds.Name, e.Bytes>>20)
+	if e.UUID == "" {
+		seen += ", without a mark"
+	}
+	c.add(baadal.Difference{Kind: kind, Subject: baadal.Subject{Kind: "datastore", ID: ds.ID, Name: ds.Name}, Stored: "no VM owns it", Seen: seen})
+}
+
+func (c *comparison) compareTemplateFile(ds baadal.Datastore, e baadal.DatastoreEntry) {
+	for _, b := range []book{c.before, c.b} {
+		for _, t := range b.templates {
+			if t.DatastoreID == ds.ID && (t.File == e.Name || strings.HasPrefix(e.Name, "."+t.File)) && t.State != baadal.TemplateDeleted {
+				return
+			}
+			if t.DatastoreID == ds.ID && t.File == e.Name && t.Task != nil {
+				return
+			}
+		}
+	}
+	c.add(baadal.Difference{
+		Kind: baadal.DiffOrphanTemplate, Subject: baadal.Subject{Kind: "datastore", ID: ds.ID, Name: ds.Name}, Stored: "no template owns it",
+		Seen: fmt.Sprintf("%s/%s on %s, %d MiB", e.Area, e.Name, ds.Name, e.Bytes>>20),
+	})
+}
+
+func (c *comparison) compareAddresses() {
+	for _, a := range c.b.claimed {
+		vm, known := c.b.vms[a.VMID]
+		if known && (vm.State != baadal.VMDeleted || c.inMotion(vm)) {
+			continue
+		}
+		c.add(baadal.Difference{
+			Kind: baadal.DiffLeakedAddress, Subject: baadal.Subject{Kind: "vm", ID: a.VMID, Name: vm.Name}, Stored: a.IP + " is claimed",
+			Seen: "its VM is deleted", Repair: "give it back",
+		})
+	}
+}
+
+func (c *comparison) compareDHCP() {
+	if !c.seen.dhcpSeen {
+		return
+	}
+	for _, t := range append(c.before.tasks, c.b.tasks...) {
+		if t.Subject.Kind == "network" {
+			return // reservations are being changed
+		}
+	}
+	key := func(r baadal.Reservation) string { return strings.ToUpper(r.MAC) + " " + r.IP }
+	want, have := map[string]bool{}, map[string]bool{}
+	for _, r := range c.b.reserved {
+		want[key(r)] = true
+	}
+	for _, r := range c.seen.dhcp {
+		have[key(r)] = true
+	}
+	missing, extra := 0, 0
+	for k := range want {
+		if !have[k] {
+			missing++
+		}
+	}
+	for k := range have {
+		if !want[k] {
+			extra++
+		}
+	}
+	if missing+extra > 0 {
+		c.add(baadal.Difference{
+			Kind: baadal.DiffDHCP, Subject: baadal.Subject{Kind: "cloud", Name: "DHCP server"}, Stored: fmt.Sprintf("%d reservations", len(want)),
+			Seen: fmt.Sprintf("%d, of which %d are not ours to have; %d are missing", len(have), extra, missing), Repair: "apply the store's reservations",
+		})
+	}
+}
+
+// stuckAfter is how long a due task may wait for a worker.
+const stuckAfter = 5 * time.Minute
+
+func (c *comparison) compareTasks() {
+	for _, t := range c.b.tasks {
+		s := baadal.Subject{Kind: "task", ID: t.ID, Name: string(t.Kind)}
+		switch {
+		case t.UndoPending:
+			c.add(baadal.Difference{Kind: baadal.DiffUndoPending, Subject: s, Stored: fmt.Sprintf("failed, %s %s", t.Subject.Kind, t.Subject.Name), Seen: t.Message})
+		case t.State == baadal.TaskPending && c.now.Sub(t.RunAfter) > stuckAfter:
+			c.add(baadal.Difference{Kind: baadal.DiffStuckTask, Subject: s, Stored: "due since " + t.RunAfter.Format(time.RFC3339), Seen: "nobody works on it"})
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package workflow
+
+import (
+	"context"
+
+	"baadal"
+	"baadal/internal/store"
+	"baadal/internal/task"
+)
+
+// networkApply gives the DHCP server the reservations of a new network. Its row
+// and its addresses were made with the task.
+func (w *Workflows) networkApply() task.Body {
+	return task.Body{
+		Kind:  baadal.TaskNetworkApply,
+		Steps: []task.Step{{Name: "dhcp", Do: w.applyDHCP, Undo: w.withdrawDHCP}},
+		Done: func(tx *store.Tx, r *task.Run) (string, error) {
+			return r.Task.Subject.Name + " is ready", tx.SetNetworkApplied(r.Task.Subject.ID, true)
+		},
+		Undone: func(tx *store.Tx, r *task.Run) error { return tx.DeleteNetwork(r.Task.Subject.ID) },
+	}
+}
+
+// networkDelete withdraws the reservations of a network that nobody uses; the
+// task's transaction marked it as deleting.
+func (w *Workflows) networkDelete() task.Body {
+	return task.Body{
+		Kind:  baadal.TaskNetworkDelete,
+		Steps: []task.Step{{Name: "dhcp", Do: w.applyDHCP, Undo: w.restoreDHCP}},
+		Done: func(tx *store.Tx, r *task.Run) (string, error) {
+			return r.Task.Subject.Name + " is deleted successfully", tx.DeleteNetwork(r.Task.Subject.ID)
+		},
+	}
+}
+
+// applyDHCP makes the DHCP server hold what the store says, whoever changed it.
+func (w *Workflows) applyDHCP(ctx context.Context, r *task.Run) error {
+	if w.sys.DHCP == nil {
+		r.Detail("no DHCP server is configured; nothing to do")
+		return nil
+	}
+	var rs []baadal.Reservation
+	err := w.db.View(ctx, func(tx *store.Tx) (err error) { rs, err = tx.Reservations(); return err })
+	if err != nil {
+		return err
+	}
+	r.Detail("%d reservations", len(rs))
+	return w.sys.DHCP.Apply(ctx, rs)
+}
+
+func (w *Workflows) withdrawDHCP(ctx context.Context, r *task.Run) error {
+	if err := w.setDeleting(ctx, r, true); err != nil {
+		return err
+	}
+	return w.applyDHCP(ctx, r)
+}
+
+func (w *Workflows) restoreDHCP(ctx context.Context, r *task.Run) error {
+	if err := w.setDeleting(ctx, r, false); err != nil {
+		return err
+	}
+	return w.applyDHCP(ctx, r)
+}
+
+func (w *Workflows) setDeleting(ctx context.Context, r *task.Run, on bool) error {
+	return w.db.Update(ctx, func(tx *store.Tx) error { return tx.SetNetworkDeleting(r.Task.Subject.ID, on) })
+}

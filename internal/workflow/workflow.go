@@ -1,0 +1,179 @@
+package workflow
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+	"baadal/internal/task"
+)
+
+// Options of the workflows.
+type Options struct {
+	Spool      string // folder of uploads that templates are imported from
+	ConsoleDir string // folder on every host for the sockets of VMs; /run/baadal if empty
+	HTTP       *http.Client
+	Logger     *slog.Logger
+}
+
+// Workflows holds what all operations need.
+type Workflows struct {
+	sys Systems
+	db  *store.DB
+	opt Options
+}
+
+// New makes the workflows on a store and the outside world. A nil sys.DHCP
+// means that nobody but the administrator gives out addresses.
+func New(db *store.DB, sys Systems, opt Options) *Workflows {
+	if opt.ConsoleDir == "" {
+		opt.ConsoleDir = "/run/baadal"
+	}
+	if opt.HTTP == nil {
+		opt.HTTP = &http.Client{}
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Workflows{sys: sys, db: db, opt: opt}
+}
+
+// Bodies returns every operation, to be registered with the queue.
+func (w *Workflows) Bodies() []task.Body {
+	return []task.Body{
+		w.vmCreate(), w.vmStart(), w.vmShutdown(), w.vmReboot(), w.vmDestroy(), w.vmDelete(), w.vmRestore(), w.vmPurge(),
+		w.hostAdd(), w.hostCheck(),
+		w.templateImport(), w.templateDelete(),
+		w.networkApply(), w.networkDelete(),
+		w.audit(),
+	}
+}
+
+// place is a VM with everything around it, as its row says now.
+type place struct {
+	vm       baadal.VM
+	host     baadal.Host
+	store    baadal.Datastore
+	template baadal.Template
+	network  baadal.Network
+	password string
+}
+
+// load reads the VM that a task is about, with its surroundings.
+func (w *Workflows) load(ctx context.Context, r *task.Run) (p place, err error) {
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) {
+		if p.vm, err = tx.VM(r.Task.Subject.ID); err != nil {
+			return err
+		}
+		if p.vm.HostID != 0 {
+			if p.host, err = tx.Host(p.vm.HostID); err != nil {
+				return err
+			}
+		}
+		if p.store, err = tx.Datastore(p.vm.DatastoreID); err != nil {
+			return err
+		}
+		if p.template, err = tx.Template(p.vm.TemplateID); err != nil {
+			return err
+		}
+		if p.network, err = tx.Network(p.vm.NetworkID); err != nil {
+			return err
+		}
+		p.password, err = tx.Secret(p.vm.ID)
+		if baadal.KindOf(err) == baadal.NotFound {
+			err = nil
+		}
+		return err
+	})
+	return p, err
+}
+
+// domain is the VM as the hypervisor is told to define it.
+func (w *Workflows) domain(p place) baadal.Domain {
+	return baadal.Domain{
+		UUID: p.vm.UUID, Name: p.vm.Identity, VMID: p.vm.ID, Virt: p.host.Virt,
+		VCPUs: p.vm.VCPUs, RAMMiB: p.vm.RAMMiB,
+		Disks:   []baadal.DomainDisk{{Path: p.store.ImageFile(p.vm.Identity), Format: "qcow2", Target: "vda"}},
+		Seed:    p.store.SeedFile(p.vm.Identity),
+		NICs:    []baadal.DomainNIC{{MAC: p.vm.MAC, Network: p.network.Bridge, Portgroup: p.network.Portgroup, VLAN: p.network.VLAN}},
+		Console: w.opt.ConsoleDir + "/" + p.vm.UUID,
+	}
+}
+
+// define, undefine, start and destroy are steps that several operations share.
+func (w *Workflows) define(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	return w.sys.Hypervisor.Define(ctx, p.host, w.domain(p))
+}
+
+func (w *Workflows) undefine(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	return w.sys.Hypervisor.Undefine(ctx, p.host, p.vm.UUID)
+}
+
+func (w *Workflows) start(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	return w.sys.Hypervisor.Start(ctx, p.host, p.vm.UUID)
+}
+
+func (w *Workflows) destroy(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	return w.sys.Hypervisor.Destroy(ctx, p.host, p.vm.UUID)
+}
+
+// setState is the end of operations after which a VM's state is known. The
+// state is looked at once more by the watcher's next event or full look.
+func setState(state baadal.VMState, message string) func(*store.Tx, *task.Run) (string, error) {
+	return func(tx *store.Tx, r *task.Run) (string, error) {
+		vm, err := vmChanged(tx, r, state, "")
+		if err != nil {
+			return "", err
+		}
+		return vm.Name + " " + message, nil
+	}
+}
+
+// vmChanged writes a VM's state and an event that names the task's requester.
+func vmChanged(tx *store.Tx, r *task.Run, state baadal.VMState, reason string) (baadal.VM, error) {
+	_, vm, err := tx.SetVMState(r.Task.Subject.ID, state, reason)
+	if err != nil {
+		return vm, err
+	}
+	if state != baadal.VMRunning {
+		if err := tx.SetVMAnswered(vm.ID, nil); err != nil {
+			return vm, err
+		}
+	}
+	_, err = tx.AddEvent(baadal.Event{
+		Topic: "vm", Subject: baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}, Version: vm.Generation, What: state.String(),
+		ActorID: r.Task.RequesterID, Actor: r.Task.Requester, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID,
+	})
+	return vm, err
+}
+
+// sleep waits, or returns the reason why not.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
