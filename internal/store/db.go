@@ -173,6 +173,9 @@ func (db *DB) attempt(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn
 	if err := fn(tx); err != nil {
 		return err
 	}
+	if err := tx.flushEvents(); err != nil {
+		return err
+	}
 	if err := tx.notify(); err != nil {
 		return err
 	}

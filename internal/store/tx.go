@@ -6,16 +6,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"baadal"
 )
 
 // Tx is one transaction. It lives as long as the function that it was handed
 // to and belongs to one goroutine; that is why it may hold the context.
 type Tx struct {
-	ctx  context.Context
-	db   *DB
-	sql  *sql.Tx
-	at   time.Time
-	wake map[string]struct{}
+	ctx    context.Context
+	db     *DB
+	sql    *sql.Tx
+	at     time.Time
+	wake   map[string]struct{}
+	events []baadal.Event // stored at the end
 }
 
 // Now returns the one instant of this transaction, as rows keep it.
@@ -90,14 +93,14 @@ func (tx *Tx) insert(query string, args ...any) (id int64, err error) {
 	return id, err
 }
 
-// changed runs a statement and reports whether it touched any row.
-func (tx *Tx) changed(query string, args ...any) (bool, error) {
+// affected runs a statement and returns how many rows it touched.
+func (tx *Tx) affected(query string, args ...any) (int, error) {
 	res, err := tx.exec(query, args...)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	n, err := res.RowsAffected()
-	return n > 0, err
+	return int(n), err
 }
 
 // count runs a query that returns one number.
