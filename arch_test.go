@@ -347,20 +347,30 @@ func isFrom(e ast.Expr, pkg, name string) bool {
 func TestContextComesFirst(t *testing.T) {
 	t.Parallel()
 	packages, fset := parseSource(t)
+	check := func(fn *ast.FuncType) {
+		first := true
+		for _, field := range fn.Params.List {
+			if isFrom(field.Type, "context", "Context") && !first {
+				t.Errorf("%s: context.Context is the first parameter, or none", fset.Position(field.Pos()))
+			}
+			if !isFrom(field.Type, "testing", "") { // a test comes before its context
+				first = false
+			}
+		}
+	}
 	for _, p := range packages {
 		for _, f := range p.files {
 			ast.Inspect(f.ast, func(n ast.Node) bool {
-				fn, ok := n.(*ast.FuncType)
-				if !ok || fn.Params == nil {
-					return true
-				}
-				first := true
-				for _, field := range fn.Params.List {
-					if isFrom(field.Type, "context", "Context") && !first {
-						t.Errorf("%s: context.Context is the first parameter, or none", fset.Position(field.Pos()))
-					}
-					if !isFrom(field.Type, "testing", "") { // a test comes before its context
-						first = false
+				switch n := n.(type) {
+				case *ast.FuncDecl:
+					check(n.Type)
+				case *ast.FuncLit:
+					check(n.Type)
+				case *ast.InterfaceType:
+					for _, method := range n.Methods.List {
+						if fn, ok := method.Type.(*ast.FuncType); ok {
+							check(fn)
+						}
 					}
 				}
 				return true
@@ -369,20 +379,31 @@ func TestContextComesFirst(t *testing.T) {
 	}
 }
 
-// constantScript reports whether an expression cannot hold what a user sent: a
-// literal, or a name (of a constant or an embedded file).
+// constantScript reports whether an expression is a script as far as its form
+// tells: a name (of a constant, an embedded file), or names joined; text joined
+// with a name is a script put together at run time.
 func constantScript(e ast.Expr) bool {
-	switch e.(type) {
+	switch e := e.(type) {
 	case *ast.BasicLit, *ast.Ident, *ast.SelectorExpr:
 		return true
+	case *ast.BinaryExpr:
+		_, text := e.X.(*ast.BasicLit)
+		_, more := e.Y.(*ast.BasicLit)
+		return text == more && constantScript(e.X) && constantScript(e.Y)
 	}
 	return false
 }
 
-// shellScripts returns the script after each pair "sh", "-c" in a list of
-// arguments or elements.
-func shellScripts(list []ast.Expr) []ast.Expr {
-	var scripts []ast.Expr
+// shellScripts returns the script after each pair "sh", "-c" in the arguments of
+// a call or the elements of a list.
+func shellScripts(n ast.Node) (scripts []ast.Expr) {
+	var list []ast.Expr
+	switch n := n.(type) {
+	case *ast.CallExpr:
+		list = n.Args
+	case *ast.CompositeLit:
+		list = n.Elts
+	}
 	text := func(e ast.Expr) string {
 		if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
 			return strings.Trim(lit.Value, "`\"")
@@ -408,14 +429,7 @@ func TestShellScriptsAreConstant(t *testing.T) {
 				continue
 			}
 			ast.Inspect(f.ast, func(n ast.Node) bool {
-				var list []ast.Expr
-				switch n := n.(type) {
-				case *ast.CallExpr:
-					list = n.Args
-				case *ast.CompositeLit:
-					list = n.Elts
-				}
-				for _, script := range shellScripts(list) {
+				for _, script := range shellScripts(n) {
 					if !constantScript(script) {
 						t.Errorf("%s: a shell script is a constant; give it values as positional arguments", fset.Position(script.Pos()))
 					}
@@ -432,6 +446,7 @@ func TestShellScriptCheckSees(t *testing.T) {
 	for source, ok := range map[string]bool{
 		`f("sh", "-c", "echo hello")`:                    true,
 		`f("sh", "-c", script, "baadal", name)`:          true,
+		`f("sh", "-c", prelude+w.script, name)`:          true,
 		`f("sh", "-c", "rm "+name)`:                      false,
 		`f("/bin/bash", "-ec", fmt.Sprintf("%s", name))`: false,
 		`[]string{"sh", "-c", strings.Join(words, " ")}`: false,
@@ -441,20 +456,14 @@ func TestShellScriptCheckSees(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var list []ast.Expr
-		switch e := expr.(type) {
-		case *ast.CallExpr:
-			list = e.Args
-		case *ast.CompositeLit:
-			list = e.Elts
+		seen := shellScripts(expr)
+		if !ok && len(seen) == 0 {
+			t.Errorf("%s: the script was not seen", source)
 		}
-		for _, script := range shellScripts(list) {
+		for _, script := range seen {
 			if constantScript(script) != ok {
 				t.Errorf("%s: constant is %t, want %t", source, !ok, ok)
 			}
-		}
-		if !ok && len(shellScripts(list)) == 0 {
-			t.Errorf("%s: the script was not seen", source)
 		}
 	}
 }
