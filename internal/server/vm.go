@@ -1,0 +1,67 @@
+package server
+
+import (
+	"context"
+
+	"baadal"
+)
+
+func (s *Server) vmRoutes() []route {
+	return []route{
+		on("GET", "/vms", "list-vms", "List VMs", baadal.ActionVMRead, s.listVMs),
+		on("POST", "/vms", "create-vm", "Create a VM", baadal.ActionVMCreate, s.createVM, creation,
+			codes("exists", "bad_name", "bad_ssh_key", "no_address", "no_host", "exhausted", "not_found")),
+		on("GET", "/vms/{ref}", "get-vm", "Show a VM", baadal.ActionVMRead, s.getVM),
+		on("DELETE", "/vms/{ref}", "delete-vm", "Delete a VM; it can be restored until its retention ends",
+			baadal.ActionVMDelete, s.actVM(baadal.ActionVMDelete), change, codes("vm_busy", "vm_deleted", "stale")),
+		on("POST", "/vms/{ref}/start", "start-vm", "Start a VM", baadal.ActionVMStart, s.actVM(baadal.ActionVMStart), change,
+			codes("vm_busy", "vm_running", "vm_deleted", "vm_missing", "vm_state", "stale")),
+		on("POST", "/vms/{ref}/shutdown", "shutdown-vm", "Ask a VM's guest to shut down", baadal.ActionVMShutdown,
+			s.actVM(baadal.ActionVMShutdown), change, codes("vm_busy", "vm_off", "vm_deleted", "vm_missing", "vm_state", "stale")),
+		on("POST", "/vms/{ref}/reboot", "reboot-vm", "Ask a VM's guest to reboot", baadal.ActionVMReboot,
+			s.actVM(baadal.ActionVMReboot), change, codes("vm_busy", "vm_deleted", "vm_missing", "vm_state", "stale")),
+		on("POST", "/vms/{ref}/destroy", "destroy-vm", "Pull a VM's power cord; its disks stay", baadal.ActionVMDestroy,
+			s.actVM(baadal.ActionVMDestroy), change, codes("vm_busy", "vm_off", "vm_deleted", "vm_missing", "vm_state", "stale")),
+		on("POST", "/vms/{ref}/restore", "restore-vm", "Restore a deleted VM", baadal.ActionVMRestore,
+			s.actVM(baadal.ActionVMRestore), change, codes("vm_busy", "vm_state", "no_address", "exhausted", "stale")),
+		on("POST", "/vms/{ref}/console-password", "take-vm-password",
+			"Take the password of a VM's first user; it is shown once", baadal.ActionVMPassword, s.takeVMPassword, codes("password_taken")),
+	}
+}
+
+func (s *Server) listVMs(ctx context.Context, in *struct{ Page }) (*listOut[baadal.VM], error) {
+	return listed(s.svc.VMs(ctx, actor(ctx), in.query()))
+}
+
+func (s *Server) createVM(ctx context.Context, in *struct {
+	Dry
+	Body baadal.VMCreate
+}) (*changeOut[baadal.VM], error) {
+	return made(s.svc.CreateVM(ctx, actor(ctx), in.Body, in.change()))
+}
+
+func (s *Server) getVM(ctx context.Context, in *struct{ Ref }) (*oneOut[baadal.VM], error) {
+	return one(s.svc.VM(ctx, actor(ctx), in.Ref.Ref))
+}
+
+// changeIn is a change of one thing without a body.
+type changeIn struct {
+	Ref
+	Options
+}
+
+func (s *Server) actVM(action baadal.Action) func(context.Context, *changeIn) (*changeOut[baadal.VM], error) {
+	return func(ctx context.Context, in *changeIn) (*changeOut[baadal.VM], error) {
+		return changed(s.svc.ActVM(ctx, actor(ctx), action, in.Ref.Ref, in.change()))
+	}
+}
+
+// ConsolePassword is a VM's first password.
+type ConsolePassword struct {
+	Password string `json:"password" doc:"Of the user of the VM's console. It is not shown again."`
+}
+
+func (s *Server) takeVMPassword(ctx context.Context, in *struct{ Ref }) (*struct{ Body ConsolePassword }, error) {
+	password, err := s.svc.VMPassword(ctx, actor(ctx), in.Ref.Ref)
+	return &struct{ Body ConsolePassword }{ConsolePassword{password}}, err
+}
