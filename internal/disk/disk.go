@@ -95,7 +95,7 @@ func attempt() string { return rand.Text()[:8] }
 // fields splits what a script printed.
 func fields(b []byte) []string {
 	var out []string
-	for _, f := range bytes.Fields(b) {
+	for f := range bytes.FieldsSeq(b) {
 		out = append(out, string(f))
 	}
 	return out
