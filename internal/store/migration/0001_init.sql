@@ -119,6 +119,7 @@ CREATE TABLE networks (
   portgroup TEXT NOT NULL,
   first TEXT NOT NULL,
   last TEXT NOT NULL,
+  size INTEGER NOT NULL,                        -- addresses in the range; it does not change
   applied INTEGER NOT NULL DEFAULT 0,
   deleting INTEGER NOT NULL DEFAULT 0,          -- its reservations leave the DHCP server
   created_at BIGINT NOT NULL,
@@ -156,12 +157,16 @@ CREATE TABLE vms (
 -- 5 is deleted: a deleted VM gives its names back.
 CREATE UNIQUE INDEX vms_identity ON vms (identity) WHERE state <> 5;
 CREATE UNIQUE INDEX vms_owner_name ON vms (owner_id, lower(name)) WHERE state <> 5;
-CREATE INDEX vms_host ON vms (host_id);
-CREATE INDEX vms_datastore ON vms (datastore_id);
-CREATE INDEX vms_template ON vms (template_id);
-CREATE INDEX vms_network ON vms (network_id);
-CREATE INDEX vms_state ON vms (state);
-CREATE INDEX vms_org ON vms (organisation_id);
+-- What placement sums, what lists count and sort by: read from the index alone.
+CREATE INDEX vms_host ON vms (host_id, vcpus, ram_mib) WHERE state <> 5;
+CREATE INDEX vms_datastore ON vms (datastore_id, disk_gib);
+CREATE INDEX vms_template ON vms (template_id, state);
+CREATE INDEX vms_network ON vms (network_id, state);
+CREATE INDEX vms_org ON vms (organisation_id, state);
+CREATE INDEX vms_state ON vms (state, id);
+CREATE INDEX vms_requester ON vms (requester_id);
+CREATE INDEX vms_name ON vms (lower(name), id) WHERE state <> 5;
+CREATE INDEX vms_created ON vms (created_at, id) WHERE state <> 5;
 
 -- The console password until its owner has seen it.
 CREATE TABLE vm_secrets (
@@ -179,6 +184,7 @@ CREATE TABLE addresses (
   vm_id BIGINT UNIQUE REFERENCES vms(id)
 );
 CREATE INDEX addresses_free ON addresses (network_id, ip_num) WHERE vm_id IS NULL;
+CREATE INDEX addresses_claimed ON addresses (network_id, ip_num) WHERE vm_id IS NOT NULL;
 
 CREATE TABLE vnc_ports (
   port INTEGER PRIMARY KEY,

@@ -1,0 +1,135 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+
+	"baadal"
+)
+
+const addressColumns = `a.id, a.network_id, a.ip, a.mac, a.vm_id`
+
+func scanAddress(r row) (a baadal.Address, err error) {
+	var vm sql.NullInt64
+	err = r.Scan(&a.ID, &a.NetworkID, &a.IP, &a.MAC, &vm)
+	a.VMID = vm.Int64
+	return a, err
+}
+
+// ClaimAddress gives a VM the lowest free address of a network. A network with
+// none left is Exhausted, one that is being deleted a Conflict.
+func (tx *Tx) ClaimAddress(networkID, vmID int64) (baadal.Address, error) {
+	name, err := tx.claimable(networkID)
+	if err != nil {
+		return baadal.Address{}, err
+	}
+	const lowest = `SELECT ` + addressColumns + ` FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL ORDER BY a.ip_num LIMIT 1`
+	for {
+		// Addresses that others are about to claim are passed over. If only
+		// such are left, they may still come back: wait for one.
+		for _, lock := range []string{tx.skipLocked(), tx.forUpdate()} {
+			a, err := scanAddress(tx.queryRow(lowest+lock, networkID))
+			if err == nil {
+				return tx.claim(a, vmID)
+			}
+			if !isNoRows(err) {
+				return a, fmt.Errorf("find free address: %w", err)
+			}
+		}
+		free, err := tx.count(`SELECT COUNT(*) FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL`, networkID)
+		if err != nil {
+			return baadal.Address{}, fmt.Errorf("count free addresses: %w", err)
+		}
+		if free == 0 {
+			return baadal.Address{}, baadal.Errorf(baadal.Exhausted, "Available MACs are exhausted for security domain '%s'.", name).WithCode("no_address").
+				WithNext("See who has them", "baadal vm list network:"+name)
+		}
+	}
+}
+
+// ClaimAddressIP gives a VM one certain address, as it had before it was
+// deleted. An address that is taken is a Conflict.
+func (tx *Tx) ClaimAddressIP(networkID int64, ip string, vmID int64) (baadal.Address, error) {
+	if _, err := tx.claimable(networkID); err != nil {
+		return baadal.Address{}, err
+	}
+	a, err := scanAddress(tx.queryRow(`SELECT `+addressColumns+` FROM addresses a WHERE a.network_id = $1 AND a.ip = $2`+tx.forUpdate(), networkID, ip))
+	if err != nil {
+		return a, notFound(err, "address", ip)
+	}
+	if a.VMID == vmID {
+		return a, nil
+	}
+	if a.VMID != 0 {
+		return a, baadal.Errorf(baadal.Conflict, "the address %s belongs to another VM by now", ip).WithCode("address_taken")
+	}
+	return tx.claim(a, vmID)
+}
+
+// claimable keeps a network from being deleted until the transaction ends, and
+// returns its name.
+func (tx *Tx) claimable(networkID int64) (name string, err error) {
+	var deleting bool
+	err = tx.queryRow(`SELECT name, deleting FROM networks WHERE id = $1`+tx.forShare(), networkID).Scan(&name, &deleting)
+	if err != nil {
+		return "", notFound(err, "security domain", networkID)
+	}
+	if deleting {
+		return "", baadal.Errorf(baadal.Conflict, "security domain %s is being deleted", name).WithCode("network_deleting")
+	}
+	return name, nil
+}
+
+func (tx *Tx) claim(a baadal.Address, vmID int64) (baadal.Address, error) {
+	n, err := tx.affected(`UPDATE addresses SET vm_id = $1 WHERE id = $2 AND vm_id IS NULL`, vmID, a.ID)
+	switch {
+	case violated(err) != "":
+		return a, baadal.Errorf(baadal.Conflict, "the VM has an address already").WithCode("has_address")
+	case err != nil:
+		return a, fmt.Errorf("claim address: %w", err)
+	case n == 0:
+		return a, fmt.Errorf("claim address %s: it was locked and yet claimed by another", a.IP)
+	}
+	a.VMID = vmID
+	return a, nil
+}
+
+// ReleaseAddress gives a VM's address back. Idempotent.
+func (tx *Tx) ReleaseAddress(vmID int64) error {
+	if _, err := tx.exec(`UPDATE addresses SET vm_id = NULL WHERE vm_id = $1`, vmID); err != nil {
+		return fmt.Errorf("release address: %w", err)
+	}
+	return nil
+}
+
+// Addresses returns every address of a network, lowest first.
+func (tx *Tx) Addresses(networkID int64) ([]baadal.Address, error) {
+	return tx.addresses(`a.network_id = $1`, networkID)
+}
+
+// ClaimedAddresses returns the addresses of all networks that belong to a VM.
+func (tx *Tx) ClaimedAddresses() ([]baadal.Address, error) {
+	return tx.addresses(`a.vm_id IS NOT NULL`)
+}
+
+func (tx *Tx) addresses(where string, args ...any) ([]baadal.Address, error) {
+	all, err := collect(tx, scanAddress, `SELECT `+addressColumns+` FROM addresses a WHERE `+where+` ORDER BY a.network_id, a.ip_num`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read addresses: %w", err)
+	}
+	return all, nil
+}
+
+// Reservations returns what the DHCP server is to know: every address of every
+// network that is not being deleted, in a fixed order.
+func (tx *Tx) Reservations() ([]baadal.Reservation, error) {
+	all, err := collect(tx, func(r row) (res baadal.Reservation, err error) {
+		err = r.Scan(&res.IP, &res.MAC)
+		res.Name = baadal.ReservationName(res.IP)
+		return res, err
+	}, `SELECT a.ip, a.mac FROM addresses a JOIN networks n ON n.id = a.network_id WHERE n.deleting = 0 ORDER BY a.ip_num`)
+	if err != nil {
+		return nil, fmt.Errorf("read reservations: %w", err)
+	}
+	return all, nil
+}

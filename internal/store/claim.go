@@ -1,0 +1,104 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+
+	"baadal"
+)
+
+// ClaimVNCPort gives a VM a port of its own between first and last: the one
+// above the highest in use, and only when there is none, the lowest free one.
+// So a port that was just given back is not at once somebody else's. A range
+// with none left is Exhausted. A VM that has a port keeps it.
+func (tx *Tx) ClaimVNCPort(vmID int64, first, last int) (int, error) {
+	if err := tx.Lock("vnc ports"); err != nil {
+		return 0, err
+	}
+	var port int
+	err := tx.queryRow(`SELECT port FROM vnc_ports WHERE vm_id = $1`, vmID).Scan(&port)
+	if err == nil {
+		return port, nil
+	}
+	if !isNoRows(err) {
+		return 0, fmt.Errorf("read VNC port: %w", err)
+	}
+	if port, err = tx.freeVNCPort(first, last); err != nil {
+		return 0, err
+	}
+	if _, err := tx.exec(`INSERT INTO vnc_ports (port, vm_id) VALUES ($1, $2)`, port, vmID); err != nil {
+		return 0, fmt.Errorf("claim VNC port: %w", err)
+	}
+	return port, nil
+}
+
+func (tx *Tx) freeVNCPort(first, last int) (int, error) {
+	var highest sql.NullInt64
+	err := tx.queryRow(`SELECT MAX(port) FROM vnc_ports WHERE port BETWEEN $1 AND $2`, first, last).Scan(&highest)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("read VNC ports: %w", err)
+	case !highest.Valid && first <= last:
+		return first, nil
+	case int(highest.Int64) < last:
+		return int(highest.Int64) + 1, nil
+	}
+	taken, err := tx.count(`SELECT COUNT(*) FROM vnc_ports WHERE port = $1`, first)
+	if err != nil {
+		return 0, fmt.Errorf("read VNC ports: %w", err)
+	}
+	if taken == 0 && first <= last {
+		return first, nil
+	}
+	var port int
+	err = tx.queryRow(`SELECT p.port + 1 FROM vnc_ports p WHERE p.port >= $1 AND p.port < $2
+		AND NOT EXISTS (SELECT 1 FROM vnc_ports q WHERE q.port = p.port + 1) ORDER BY p.port LIMIT 1`, first, last).Scan(&port)
+	if isNoRows(err) {
+		return 0, baadal.Errorf(baadal.Exhausted, "all ports for VNC clients are in use").WithCode("no_vnc_port").
+			WithDetail("%d to %d are set", first, last).WithNext("Widen the range", "baadal setting set "+baadal.SettingVNCLast+" PORT")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find free VNC port: %w", err)
+	}
+	return port, nil
+}
+
+// ReleaseVNCPort gives a VM's port back. Idempotent.
+func (tx *Tx) ReleaseVNCPort(vmID int64) error {
+	if _, err := tx.exec(`DELETE FROM vnc_ports WHERE vm_id = $1`, vmID); err != nil {
+		return fmt.Errorf("release VNC port: %w", err)
+	}
+	return nil
+}
+
+// SetSecret keeps the console password of a VM until its owner takes it.
+func (tx *Tx) SetSecret(vmID int64, password string) error {
+	_, err := tx.exec(`INSERT INTO vm_secrets (vm_id, password) VALUES ($1, $2)
+		ON CONFLICT (vm_id) DO UPDATE SET password = excluded.password`, vmID, password)
+	if err != nil {
+		return fmt.Errorf("keep console password: %w", err)
+	}
+	return nil
+}
+
+// Secret returns a VM's console password without taking it; NotFound if it was
+// taken.
+func (tx *Tx) Secret(vmID int64) (string, error) {
+	return tx.secret(`SELECT password FROM vm_secrets WHERE vm_id = $1`, vmID)
+}
+
+// TakeSecret returns a VM's console password, once: it is not kept any longer.
+func (tx *Tx) TakeSecret(vmID int64) (string, error) {
+	return tx.secret(`DELETE FROM vm_secrets WHERE vm_id = $1 RETURNING password`, vmID)
+}
+
+func (tx *Tx) secret(query string, vmID int64) (password string, err error) {
+	err = tx.queryRow(query, vmID).Scan(&password)
+	if isNoRows(err) {
+		return "", baadal.Errorf(baadal.NotFound, "the console password was shown already and is not kept").WithCode("secret_taken")
+	}
+	if err != nil {
+		return "", fmt.Errorf("read console password: %w", err)
+	}
+	return password, nil
+}

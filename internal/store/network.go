@@ -1,0 +1,202 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"baadal"
+)
+
+const networkColumns = `n.id, n.name, n.generation, n.vlan, n.cidr, n.gateway, n.dns, n.bridge, n.portgroup, n.first, n.last, n.size, n.applied,
+	n.created_at, n.updated_at,
+	(SELECT COUNT(*) FROM addresses a WHERE a.network_id = n.id AND a.vm_id IS NOT NULL),
+	(SELECT COUNT(*) FROM vms v WHERE v.network_id = n.id AND v.state <> 5), ` + taskRefColumns
+
+var networkJoins = taskRefJoin("network", "n.id")
+
+func scanNetwork(r row) (n baadal.Network, err error) {
+	var created, updated int64
+	var claimed int
+	var dns string
+	var ref taskRef
+	err = r.Scan(append([]any{&n.ID, &n.Name, &n.Generation, &n.VLAN, &n.CIDR, &n.Gateway, &dns, &n.Bridge, &n.Portgroup, &n.First, &n.Last,
+		&n.Addresses, &n.Applied, &created, &updated, &claimed, &n.VMs}, ref.dest()...)...)
+	if err != nil {
+		return n, err
+	}
+	n.Free = n.Addresses - claimed
+	n.CreatedAt, n.UpdatedAt, n.Task = timeOf(created), timeOf(updated), ref.get()
+	n.DNS, err = decode[string](dns)
+	return n, err
+}
+
+// CreateNetwork stores a network with all its addresses, each with its MAC, and
+// fills in id, generation, counts and times. A name, VLAN, subnet, address or
+// MAC that is taken is a Conflict.
+func (tx *Tx) CreateNetwork(n *baadal.Network, addresses []baadal.Address) error {
+	n.Generation, n.CreatedAt, n.UpdatedAt, n.Addresses, n.Free = 1, tx.at, tx.at, len(addresses), len(addresses)
+	var err error
+	n.ID, err = tx.insert(`INSERT INTO networks (name, vlan, cidr, gateway, dns, bridge, portgroup, first, last, size, applied, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id`, n.Name, n.VLAN, n.CIDR, n.Gateway, encode(n.DNS), n.Bridge,
+		n.Portgroup, n.First, n.Last, len(addresses), flag(n.Applied), tx.now(), tx.now())
+	if err != nil {
+		return networkError("create network", n, err)
+	}
+	return tx.insertAddresses(n, addresses)
+}
+
+func (tx *Tx) insertAddresses(n *baadal.Network, addresses []baadal.Address) error {
+	const columns, batch = 4, 2000
+	for first := 0; first < len(addresses); first += batch {
+		part := addresses[first:min(first+batch, len(addresses))]
+		args := make([]any, 0, columns*len(part))
+		for _, a := range part {
+			ip, err := netip.ParseAddr(a.IP)
+			if err != nil || !ip.Is4() {
+				return baadal.Errorf(baadal.Invalid, "%q is not an IPv4 address", a.IP)
+			}
+			args = append(args, n.ID, a.IP, int64(binary.BigEndian.Uint32(ip.AsSlice())), a.MAC)
+		}
+		_, err := tx.exec(`INSERT INTO addresses (network_id, ip, ip_num, mac) VALUES `+tuples(len(part), columns), args...)
+		if err != nil {
+			return networkError("store addresses", n, err)
+		}
+	}
+	return nil
+}
+
+func networkError(operation string, n *baadal.Network, err error) error {
+	switch violated(err) {
+	case "networks_name":
+		return exists("name", "there is a security domain %q already", n.Name)
+	case "networks_vlan":
+		return exists("vlan", "VLAN %d belongs to another security domain", n.VLAN)
+	case "networks_cidr":
+		return exists("cidr", "the subnet %s belongs to another security domain", n.CIDR)
+	case "addresses_ip":
+		return exists("cidr", "addresses of %s belong to another security domain", n.CIDR)
+	case "addresses_mac":
+		return baadal.Errorf(baadal.Conflict, "a MAC address is taken").WithCode("mac_taken")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	return nil
+}
+
+// Network returns a network by id.
+func (tx *Tx) Network(id int64) (baadal.Network, error) { return tx.network(id, "n.id = $1", id) }
+
+// NetworkByRef returns a network by id or name.
+func (tx *Tx) NetworkByRef(ref string) (baadal.Network, error) {
+	if id := refID(ref); id != 0 {
+		if n, err := tx.Network(id); baadal.KindOf(err) != baadal.NotFound {
+			return n, err
+		}
+	}
+	return tx.network(ref, "n.name = $1", ref)
+}
+
+func (tx *Tx) network(ref any, where string, arg any) (baadal.Network, error) {
+	n, err := scanNetwork(tx.queryRow(`SELECT `+networkColumns+` FROM networks n`+networkJoins+` WHERE `+where, arg))
+	if err != nil {
+		return n, notFound(err, "security domain", ref)
+	}
+	return n, nil
+}
+
+// Networks lists networks.
+func (tx *Tx) Networks(q baadal.ListQuery) (baadal.List[baadal.Network], error) {
+	return listRows(tx, listSpec{
+		noun: "networks", table: "networks n", id: "n.id", columns: networkColumns, joins: networkJoins,
+		keys: map[string]filterKey{
+			"name": equalsFold("n.name"), "cidr": equals("n.cidr"), "applied": truth("n.applied"),
+			"vlan": func(v string) (cond, error) { return is("n.vlan = ?", refID(v)), nil },
+		},
+		words: is(`(lower(n.name) LIKE ? ESCAPE '\' OR n.cidr LIKE ? ESCAPE '\')`),
+		sorts: map[string]sortKey{
+			"id": {expr: "n.id", number: true}, "name": {expr: "n.name"}, "vlan": {expr: "n.vlan", number: true},
+			"addresses": {expr: "n.size", number: true}, "created_at": {expr: "n.created_at", number: true},
+		},
+		sort: "name",
+	}, q, scanNetwork)
+}
+
+// AllNetworks returns every network by name.
+func (tx *Tx) AllNetworks() ([]baadal.Network, error) {
+	all, err := collect(tx, scanNetwork, `SELECT `+networkColumns+` FROM networks n`+networkJoins+` ORDER BY n.name`)
+	if err != nil {
+		return nil, fmt.Errorf("read networks: %w", err)
+	}
+	return all, nil
+}
+
+// UpdateNetwork stores what may change of a network, if its generation is
+// still the current one, and raises it in n. VLAN, subnet and range stay.
+func (tx *Tx) UpdateNetwork(n *baadal.Network) error {
+	c, err := tx.affected(`UPDATE networks SET name = $1, gateway = $2, dns = $3, bridge = $4, portgroup = $5, applied = $6, updated_at = $7,
+		generation = generation + 1 WHERE id = $8 AND generation = $9`,
+		n.Name, n.Gateway, encode(n.DNS), n.Bridge, n.Portgroup, flag(n.Applied), tx.now(), n.ID, n.Generation)
+	if err != nil {
+		return networkError("update network", n, err)
+	}
+	if c == 0 {
+		return tx.stale("networks", "security domain", n.ID, n.Generation)
+	}
+	n.Generation, n.UpdatedAt = n.Generation+1, tx.at
+	return nil
+}
+
+// SetNetworkDeleting takes a network's reservations out of Reservations, or
+// puts them back. A network that is being deleted gives out no addresses;
+// while any is claimed it is a Conflict. Idempotent.
+func (tx *Tx) SetNetworkDeleting(id int64, on bool) error {
+	c, err := tx.affected(`UPDATE networks SET deleting = $1, updated_at = $2, generation = generation + 1 WHERE id = $3 AND deleting <> $4`,
+		flag(on), tx.now(), id, flag(on))
+	if err != nil {
+		return fmt.Errorf("mark security domain: %w", err)
+	}
+	n, err := tx.Network(id)
+	if err != nil || c == 0 || !on {
+		return err
+	}
+	return tx.networkInUse(&n)
+}
+
+// networkInUse refuses to delete a network that somebody needs.
+func (tx *Tx) networkInUse(n *baadal.Network) error {
+	all, err := tx.count(`SELECT COUNT(*) FROM vms v WHERE v.network_id = $1`, n.ID)
+	if err != nil {
+		return fmt.Errorf("count vms: %w", err)
+	}
+	if claimed := n.Addresses - n.Free; all > 0 || claimed > 0 {
+		return baadal.Errorf(baadal.Conflict, "security domain %s is in use", n.Name).WithCode("network_in_use").
+			WithDetail("%d VMs and %d deleted VMs that can be restored are in it, %d of its addresses are claimed", n.VMs, all-n.VMs, claimed)
+	}
+	return nil
+}
+
+// DeleteNetwork forgets a network and its addresses. It is a Conflict while an
+// address is claimed or a VM, one that can be restored included, is in it.
+func (tx *Tx) DeleteNetwork(id int64) error {
+	// No address can be claimed from here on: ClaimAddress needs the row.
+	if _, err := tx.exec(`UPDATE networks SET deleting = 1 WHERE id = $1`, id); err != nil {
+		return fmt.Errorf("mark security domain: %w", err)
+	}
+	n, err := tx.Network(id)
+	if err != nil {
+		return err
+	}
+	if err := tx.networkInUse(&n); err != nil {
+		return err
+	}
+	_, err = tx.exec(`DELETE FROM networks WHERE id = $1`, id)
+	if dangling(err) { // a VM came between
+		return baadal.Errorf(baadal.Conflict, "security domain %s is in use", n.Name).WithCode("network_in_use")
+	}
+	if err != nil {
+		return fmt.Errorf("delete security domain: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,258 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"baadal"
+)
+
+// A row of a VM comes with the names of all that it refers to, its claims and
+// the task that holds it.
+const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, u.username, v.organisation_id, o.name, v.requester_id,
+	v.host_id, h.name, h.state, v.datastore_id, d.name, v.template_id, m.name, v.network_id, n.name, n.vlan, a.ip, a.mac,
+	v.vcpus, v.ram_mib, v.disk_gib, p.port, v.state, v.reason, v.state_since, v.answered_at, v.placement, v.purpose, v.ssh_keys,
+	v.created_at, v.updated_at, v.deleted_at, v.purge_after, ` + taskRefColumns
+
+var vmJoins = ` JOIN users u ON u.id = v.owner_id
+	JOIN organisations o ON o.id = v.organisation_id
+	JOIN datastores d ON d.id = v.datastore_id
+	JOIN templates m ON m.id = v.template_id
+	JOIN networks n ON n.id = v.network_id
+	LEFT JOIN hosts h ON h.id = v.host_id
+	LEFT JOIN addresses a ON a.vm_id = v.id
+	LEFT JOIN vnc_ports p ON p.vm_id = v.id` + taskRefJoin("vm", "v.id")
+
+func scanVM(r row) (v baadal.VM, err error) {
+	var host, hostState, port, answered, deleted, purge sql.NullInt64
+	var hostName, ip, mac sql.NullString
+	var since, created, updated int64
+	var keys string
+	var ref taskRef
+	err = r.Scan(append([]any{
+		&v.ID, &v.UUID, &v.Name, &v.Identity, &v.Generation, &v.OwnerID, &v.Owner, &v.OrganisationID, &v.Organisation, &v.RequesterID,
+		&host, &hostName, &hostState, &v.DatastoreID, &v.Datastore, &v.TemplateID, &v.Template, &v.NetworkID, &v.Network, &v.VLAN, &ip, &mac,
+		&v.VCPUs, &v.RAMMiB, &v.DiskGiB, &port, &v.State, &v.Reason, &since, &answered, &v.Placement, &v.Purpose, &keys,
+		&created, &updated, &deleted, &purge,
+	}, ref.dest()...)...)
+	if err != nil {
+		return v, err
+	}
+	v.HostID, v.Host, v.Address, v.MAC, v.VNCPort = host.Int64, hostName.String, ip.String, mac.String, int(port.Int64)
+	v.Reachable = !hostState.Valid || baadal.HostState(hostState.Int64) != baadal.HostDown
+	v.StateSince, v.CreatedAt, v.UpdatedAt = timeOf(since), timeOf(created), timeOf(updated)
+	v.AnsweredAt, v.DeletedAt, v.PurgeAfter, v.Task = timePtr(answered), timePtr(deleted), timePtr(purge), ref.get()
+	v.SSHKeys, err = decode[string](keys)
+	return v, err
+}
+
+// CreateVM stores a new VM and fills in id, generation and times. A name that
+// the owner uses already, and an identity or UUID that is taken, is a Conflict.
+func (tx *Tx) CreateVM(v *baadal.VM) error {
+	v.Generation, v.CreatedAt, v.UpdatedAt, v.StateSince = 1, tx.at, tx.at, tx.at
+	var err error
+	v.ID, err = tx.insert(`INSERT INTO vms (uuid, name, identity, owner_id, requester_id, organisation_id, host_id, datastore_id, template_id,
+		network_id, vcpus, ram_mib, disk_gib, state, reason, state_since, placement, purpose, ssh_keys, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) RETURNING id`,
+		v.UUID, v.Name, v.Identity, v.OwnerID, v.RequesterID, v.OrganisationID, idOrNull(v.HostID), v.DatastoreID, v.TemplateID,
+		v.NetworkID, v.VCPUs, v.RAMMiB, v.DiskGiB, int(v.State), v.Reason, tx.now(), v.Placement, v.Purpose, encode(v.SSHKeys), tx.now(), tx.now())
+	return vmError("create vm", err)
+}
+
+func vmError(operation string, err error) error {
+	switch violated(err) {
+	case "vms_owner_name":
+		return exists("name", "VM name should be unique for the user. Choose another name.")
+	case "vms_identity":
+		return exists("name", "VM name should be unique for the user. Choose another name.").
+			WithDetail("another VM has the same identity, which is made of organisation, owner and name")
+	case "vms_uuid":
+		return exists("uuid", "the UUID belongs to another VM")
+	}
+	if dangling(err) {
+		return baadal.Errorf(baadal.Conflict, "something that the VM needs was removed just now").WithCode("removed").
+			WithDetail("its owner, host, datastore, template or security domain is gone")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	return nil
+}
+
+// VM returns a VM by id, deleted ones included.
+func (tx *Tx) VM(id int64) (baadal.VM, error) { return tx.vm(id, "v.id = $1", id) }
+
+// VMByUUID returns a VM by its domain's UUID, deleted ones included.
+func (tx *Tx) VMByUUID(uuid string) (baadal.VM, error) { return tx.vm(uuid, "v.uuid = $1", uuid) }
+
+func (tx *Tx) vm(ref any, where string, arg any) (baadal.VM, error) {
+	v, err := scanVM(tx.queryRow(`SELECT `+vmColumns+` FROM vms v`+vmJoins+` WHERE `+where, arg))
+	if err != nil {
+		return v, notFound(err, "VM", ref)
+	}
+	return v, nil
+}
+
+// VMByRef finds a VM by id, UUID or name among those that vis lets see; the
+// others do not exist. A deleted VM is found by its name only if no other has
+// it. A name that several have is a Conflict that lists them.
+func (tx *Tx) VMByRef(ref string, vis baadal.Visibility) (baadal.VM, error) {
+	see := vmsVisible(vis)
+	for _, match := range []cond{
+		is("v.id = ?", refID(ref)), is("v.uuid = ?", strings.ToLower(ref)),
+		is("v.state <> 5 AND lower(v.name) = lower(?)", ref), is("v.state = 5 AND lower(v.name) = lower(?)", ref),
+	} {
+		c := join(" AND ", []cond{match, see})
+		found, err := collect(tx, scanVM, number(`SELECT `+vmColumns+` FROM vms v`+vmJoins+` WHERE `+c.sql+` ORDER BY v.id LIMIT 10`), c.args...)
+		if err != nil {
+			return baadal.VM{}, fmt.Errorf("find VM: %w", err)
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+		if len(found) > 1 {
+			names := make([]string, len(found))
+			for i, v := range found {
+				names[i] = fmt.Sprintf("%d (of %s)", v.ID, v.Owner)
+			}
+			return baadal.VM{}, baadal.Errorf(baadal.Conflict, "there are several VMs %q", ref).WithCode("ambiguous").
+				WithDetail("say which by its id: %s", strings.Join(names, ", "))
+		}
+	}
+	return baadal.VM{}, missing("VM", ref)
+}
+
+func vmsVisible(vis baadal.Visibility) cond {
+	return visible(vis, "v.organisation_id", "v.owner_id", "v.requester_id")
+}
+
+// VMs lists VMs. Deleted ones are left out unless the filter says state:deleted
+// or state:any.
+func (tx *Tx) VMs(q baadal.ListQuery, vis baadal.Visibility) (baadal.List[baadal.VM], error) {
+	return listRows(tx, vmList(vis), q, scanVM)
+}
+
+func vmList(vis baadal.Visibility) listSpec {
+	byState := stateKey("v.state", baadal.VMStates())
+	return listSpec{
+		noun: "vms", table: "vms v", id: "v.id", columns: vmColumns, joins: vmJoins,
+		where:  []cond{vmsVisible(vis)},
+		hidden: map[string]cond{"state": is("v.state <> 5")},
+		keys: map[string]filterKey{
+			"state": func(s string) (cond, error) {
+				if s == "any" {
+					return is("1 = 1"), nil
+				}
+				return byState(s)
+			},
+			"host": named("v.host_id", "hosts", "name"), "owner": named("v.owner_id", "users", "username"),
+			"org": named("v.organisation_id", "organisations", "name"), "template": named("v.template_id", "templates", "name"),
+			"network": named("v.network_id", "networks", "name"), "domain": named("v.network_id", "networks", "name"),
+			"datastore": named("v.datastore_id", "datastores", "name"), "name": equalsFold("v.name"),
+			"address": func(s string) (cond, error) { return is("v.id IN (SELECT vm_id FROM addresses WHERE ip = ?)", s), nil },
+			"mac": func(s string) (cond, error) {
+				return is("v.id IN (SELECT vm_id FROM addresses WHERE mac = ?)", strings.ToUpper(s)), nil
+			},
+		},
+		words: is(`(lower(v.name) LIKE ? ESCAPE '\' OR lower(v.identity) LIKE ? ESCAPE '\'
+			OR v.owner_id IN (SELECT id FROM users WHERE lower(username) LIKE ? ESCAPE '\')
+			OR v.id IN (SELECT vm_id FROM addresses WHERE vm_id IS NOT NULL AND (ip LIKE ? ESCAPE '\' OR lower(mac) LIKE ? ESCAPE '\')))`),
+		sorts: map[string]sortKey{
+			"id": {expr: "v.id", number: true}, "name": {expr: "lower(v.name)"}, "state": {expr: "v.state", number: true},
+			"host":       {expr: "COALESCE(sh.name, '')", join: "LEFT JOIN hosts sh ON sh.id = v.host_id"},
+			"owner":      {expr: "su.username", join: "JOIN users su ON su.id = v.owner_id"},
+			"created_at": {expr: "v.created_at", number: true}, "ram_mib": {expr: "v.ram_mib", number: true}, "vcpus": {expr: "v.vcpus", number: true},
+		},
+		sort: "id",
+		facets: map[string]facet{
+			"state": stateFacet[baadal.VMState]("v.state"), "host": {expr: "v.host_id", table: "hosts"}, "network": {expr: "v.network_id", table: "networks"},
+			"template": {expr: "v.template_id", table: "templates"}, "organisation": {expr: "v.organisation_id", table: "organisations"},
+		},
+	}
+}
+
+// AllVMs returns every VM by id, deleted ones that can be restored included.
+func (tx *Tx) AllVMs() ([]baadal.VM, error) { return tx.vms("1 = 1") }
+
+// VMsOnHost returns the VMs of a host that are not deleted, by id.
+func (tx *Tx) VMsOnHost(hostID int64) ([]baadal.VM, error) {
+	return tx.vms("v.host_id = $1 AND v.state <> 5", hostID)
+}
+
+func (tx *Tx) vms(where string, args ...any) ([]baadal.VM, error) {
+	all, err := collect(tx, scanVM, `SELECT `+vmColumns+` FROM vms v`+vmJoins+` WHERE `+where+` ORDER BY v.id`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read vms: %w", err)
+	}
+	return all, nil
+}
+
+// UpdateVM stores what may change of a VM, if its generation is still the
+// current one, and raises it in v. UUID, identity, owner and claims stay as
+// they are.
+func (tx *Tx) UpdateVM(v *baadal.VM) error {
+	var since int64
+	err := tx.queryRow(`UPDATE vms SET name = $1, host_id = $2, datastore_id = $3, vcpus = $4, ram_mib = $5, disk_gib = $6,
+		state_since = CASE WHEN state = $7 THEN state_since ELSE $8 END, state = $9, reason = $10, answered_at = $11, placement = $12,
+		purpose = $13, ssh_keys = $14, deleted_at = $15, purge_after = $16, updated_at = $17, generation = generation + 1
+		WHERE id = $18 AND generation = $19 RETURNING generation, state_since`,
+		v.Name, idOrNull(v.HostID), v.DatastoreID, v.VCPUs, v.RAMMiB, v.DiskGiB,
+		int(v.State), tx.now(), int(v.State), v.Reason, msPtr(v.AnsweredAt), v.Placement,
+		v.Purpose, encode(v.SSHKeys), msPtr(v.DeletedAt), msPtr(v.PurgeAfter), tx.now(), v.ID, v.Generation).Scan(&v.Generation, &since)
+	if isNoRows(err) {
+		return tx.stale("vms", "VM", v.ID, v.Generation)
+	}
+	if err != nil {
+		return vmError("update vm", err)
+	}
+	v.StateSince, v.UpdatedAt = timeOf(since), tx.at
+	return nil
+}
+
+// SetVMState notes the state of a VM and why. changed tells whether either is
+// another than before; only then its generation rises. It returns the VM as it
+// is afterwards.
+func (tx *Tx) SetVMState(id int64, state baadal.VMState, reason string) (changed bool, vm baadal.VM, err error) {
+	n, err := tx.affected(`UPDATE vms SET state_since = CASE WHEN state = $1 THEN state_since ELSE $2 END, state = $3, reason = $4, updated_at = $5,
+		generation = generation + 1 WHERE id = $6 AND (state <> $7 OR reason <> $8)`,
+		int(state), tx.now(), int(state), reason, tx.now(), id, int(state), reason)
+	if err != nil {
+		return false, vm, vmError("set vm state", err)
+	}
+	vm, err = tx.VM(id)
+	return n > 0, vm, err
+}
+
+// SetVMAnswered notes when a VM's address first answered after its start; nil
+// forgets it. Idempotent.
+func (tx *Tx) SetVMAnswered(id int64, at *time.Time) error {
+	_, err := tx.exec(`UPDATE vms SET answered_at = $1, updated_at = $2, generation = generation + 1 WHERE id = $3 AND COALESCE(answered_at, -1) <> $4`,
+		msPtr(at), tx.now(), id, msOr(at, -1))
+	if err != nil {
+		return fmt.Errorf("set answer of vm: %w", err)
+	}
+	return nil
+}
+
+func msOr(t *time.Time, missing int64) int64 {
+	if t == nil {
+		return missing
+	}
+	return ms(*t)
+}
+
+// DeleteVM forgets a VM and gives back everything it had claimed. Idempotent.
+func (tx *Tx) DeleteVM(id int64) error {
+	if err := tx.ReleaseAddress(id); err != nil {
+		return err
+	}
+	if err := tx.ReleaseVNCPort(id); err != nil {
+		return err
+	}
+	if _, err := tx.exec(`DELETE FROM vms WHERE id = $1`, id); err != nil {
+		return fmt.Errorf("delete vm: %w", err)
+	}
+	return nil
+}
