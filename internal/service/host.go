@@ -114,7 +114,7 @@ func (s *Service) AddHost(ctx context.Context, a baadal.Actor, in baadal.HostAdd
 			return err
 		}
 		if opt.DryRun {
-			return errDryRun{}
+			return errDryRun
 		}
 		if t, err = newTask(a, baadal.TaskHostAdd, hostSubject(h), struct{}{}); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (s *Service) AddHost(ctx context.Context, a baadal.Actor, in baadal.HostAdd
 		}
 		return event(tx, a, baadal.Event{Subject: hostSubject(h), Version: h.Generation, What: "created"}, map[string]any{"address": h.Address, "fingerprint": h.Fingerprint})
 	})
-	if _, dry := err.(errDryRun); dry { //nolint:errorlint // it is not wrapped
+	if isDryRun(err) {
 		return baadal.Change[baadal.Host]{Plan: &baadal.Plan{
 			Summary: "pin " + h.Fingerprint + " for " + h.SSHAddr() + ", look at the host, and take it in if nothing is missing",
 			Steps:   s.queue.StepNames(baadal.TaskHostAdd),
@@ -159,14 +159,14 @@ func (s *Service) CheckHost(ctx context.Context, a baadal.Actor, ref string, opt
 			return err
 		}
 		if opt.DryRun {
-			return errDryRun{}
+			return errDryRun
 		}
 		if t, err = newTask(a, baadal.TaskHostCheck, hostSubject(h), struct{}{}); err != nil {
 			return err
 		}
 		return tx.InsertTask(&t)
 	})
-	if _, dry := err.(errDryRun); dry { //nolint:errorlint // it is not wrapped
+	if isDryRun(err) {
 		return baadal.Change[baadal.Host]{Plan: &baadal.Plan{Summary: "look at " + h.Name, Steps: s.queue.StepNames(baadal.TaskHostCheck)}}, nil
 	}
 	if err != nil {
@@ -193,11 +193,11 @@ func (s *Service) RemoveHost(ctx context.Context, a baadal.Actor, ref string, op
 			return err
 		}
 		if opt.DryRun {
-			return errDryRun{}
+			return errDryRun
 		}
 		return event(tx, a, baadal.Event{Subject: hostSubject(h), Version: h.Generation + 1, What: "deleted"}, nil)
 	})
-	if _, dry := err.(errDryRun); dry { //nolint:errorlint // it is not wrapped
+	if isDryRun(err) {
 		return baadal.Change[baadal.Host]{Plan: &baadal.Plan{Summary: "forget " + h.Name + "; nothing on it is touched"}}, nil
 	}
 	return baadal.Change[baadal.Host]{Resource: &h}, err

@@ -7,6 +7,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -102,10 +103,11 @@ func event(tx *store.Tx, a baadal.Actor, e baadal.Event, changes map[string]any)
 	return err
 }
 
-// errDryRun ends a transaction whose result was only wanted as a plan.
-type errDryRun struct{}
+// errDryRun ends, and so rolls back, a transaction whose result was only wanted
+// as a plan: a dry run meets the very rules that the act itself meets.
+var errDryRun = errors.New("dry run")
 
-func (errDryRun) Error() string { return "dry run" }
+func isDryRun(err error) bool { return errors.Is(err, errDryRun) }
 
 // access turns the error of a rule into what a resource shows of an action.
 func access(err error) baadal.Access {

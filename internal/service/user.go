@@ -94,11 +94,11 @@ func (s *Service) CreateUser(ctx context.Context, a baadal.Actor, in baadal.User
 			return err
 		}
 		if opt.DryRun {
-			return errDryRun{}
+			return errDryRun
 		}
 		return event(tx, a, baadal.Event{Subject: userSubject(u), Version: u.Generation, What: "created", OwnerID: u.ID, OrganisationID: org.ID}, nil)
 	})
-	if _, dry := err.(errDryRun); dry { //nolint:errorlint // it is not wrapped
+	if isDryRun(err) {
 		u.ID = 0
 		return u, "", nil
 	}
@@ -171,11 +171,11 @@ func (s *Service) UpdateUser(ctx context.Context, a baadal.Actor, ref string, in
 			}
 		}
 		if opt.DryRun {
-			return errDryRun{}
+			return errDryRun
 		}
 		return event(tx, a, baadal.Event{Subject: userSubject(u), Version: u.Generation, What: "updated", OwnerID: u.ID, OrganisationID: u.OrganisationID}, changes)
 	})
-	if _, dry := err.(errDryRun); dry { //nolint:errorlint // it is not wrapped
+	if isDryRun(err) {
 		err = nil
 	}
 	userActions(a, &u)

@@ -1,0 +1,148 @@
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"baadal"
+	"baadal/internal/store"
+)
+
+func vmSubject(vm baadal.VM) baadal.Subject {
+	return baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}
+}
+
+// powerActions are the actions on an existing VM, by the name they have in its
+// JSON and in routes, with the kind of task that does each.
+var powerActions = []struct {
+	name   string
+	action baadal.Action
+	kind   baadal.TaskKind
+	cost   int // what the task weighs on its host
+}{
+	{"start", baadal.ActionVMStart, baadal.TaskVMStart, 2},
+	{"shutdown", baadal.ActionVMShutdown, baadal.TaskVMShutdown, 1},
+	{"reboot", baadal.ActionVMReboot, baadal.TaskVMReboot, 1},
+	{"destroy", baadal.ActionVMDestroy, baadal.TaskVMDestroy, 1},
+	{"delete", baadal.ActionVMDelete, baadal.TaskVMDelete, 1},
+	{"restore", baadal.ActionVMRestore, baadal.TaskVMRestore, 1},
+}
+
+// VMs lists the VMs that the actor may see.
+func (s *Service) VMs(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (list baadal.List[baadal.VM], err error) {
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) { list, err = tx.VMs(q, a.Sees(baadal.ActionVMRead)); return err })
+	for i := range list.Items {
+		vmActions(a, &list.Items[i])
+	}
+	return list, err
+}
+
+// VM returns one VM by id, UUID or name.
+func (s *Service) VM(ctx context.Context, a baadal.Actor, ref string) (vm baadal.VM, err error) {
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) { vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); return err })
+	vmActions(a, &vm)
+	return vm, err
+}
+
+func vmActions(a baadal.Actor, vm *baadal.VM) {
+	vm.Actions = make(map[string]baadal.Access, len(powerActions))
+	for _, p := range powerActions {
+		vm.Actions[p.name] = access(allowed(a, p.action, vm))
+	}
+}
+
+// allowed is the one rule for an action on a VM: for the button and for the act.
+func allowed(a baadal.Actor, action baadal.Action, vm *baadal.VM) error {
+	if err := reach(a, action, vm.OrganisationID, vm.OwnerID, vm.RequesterID); err != nil {
+		return err
+	}
+	if err := vm.CheckAction(action); err != nil {
+		return err
+	}
+	if !vm.Reachable {
+		return baadal.Errorf(baadal.Unavailable, "%s is on %s, which does not answer", vm.Name, vm.Host).WithCode("host_unreachable").
+			WithDetail("it is not known whether it runs; nothing is started elsewhere").
+			WithNext("See what is wrong with the host", "baadal host show "+vm.Host)
+	}
+	return nil
+}
+
+// ActVM makes the task for a power action on a VM.
+func (s *Service) ActVM(ctx context.Context, a baadal.Actor, action baadal.Action, ref string, opt baadal.ChangeOptions) (c baadal.Change[baadal.VM], err error) {
+	var vm baadal.VM
+	var t baadal.Task
+	var plan baadal.Plan
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+			return err
+		}
+		if err := first(checkGeneration(opt, vm.Generation), allowed(a, action, &vm)); err != nil {
+			return err
+		}
+		plan = baadal.Plan{Summary: fmt.Sprintf("%s on %s", action, vm.Name), Host: vm.Host}
+		if action == baadal.ActionVMRestore {
+			if err := s.claimAgain(tx, &vm, &plan); err != nil {
+				return err
+			}
+		}
+		if t, err = vmTask(a, action, vm); err != nil {
+			return err
+		}
+		if err := tx.InsertTask(&t); err != nil {
+			return err
+		}
+		plan.Steps = s.queue.StepNames(t.Kind)
+		if vm, err = tx.VM(vm.ID); err != nil {
+			return err
+		}
+		if opt.DryRun {
+			return errDryRun
+		}
+		return nil
+	})
+	if isDryRun(err) {
+		return baadal.Change[baadal.VM]{Plan: &plan}, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	vmActions(a, &vm)
+	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
+}
+
+func vmTask(a baadal.Actor, action baadal.Action, vm baadal.VM) (baadal.Task, error) {
+	for _, p := range powerActions {
+		if p.action == action {
+			t, err := newTask(a, p.kind, vmSubject(vm), struct{}{})
+			t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, p.cost
+			return t, err
+		}
+	}
+	return baadal.Task{}, baadal.Errorf(baadal.Internal, "no task for action %s", action)
+}
+
+// VMPassword returns the console password to the owner, once.
+func (s *Service) VMPassword(ctx context.Context, a baadal.Actor, ref string) (password string, err error) {
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		vm, err := tx.VMByRef(ref, a.Sees(baadal.ActionVMRead))
+		if err != nil {
+			return err
+		}
+		if err := reach(a, baadal.ActionVMPassword, vm.OrganisationID, vm.OwnerID); err != nil {
+			return err
+		}
+		if vm.State == baadal.VMInQueue {
+			return baadal.Errorf(baadal.Conflict, "%s is being created; its password can be seen when it is ready", vm.Name).WithCode("vm_busy")
+		}
+		password, err = tx.TakeSecret(vm.ID)
+		if baadal.KindOf(err) == baadal.NotFound {
+			return baadal.Errorf(baadal.NotFound, "the console password of %s was shown already", vm.Name).WithCode("password_taken").
+				WithDetail("it is shown once and then forgotten").WithNext("Sign in with your SSH key and set another one", "baadal vm ssh "+vm.Name)
+		}
+		if err != nil {
+			return err
+		}
+		return event(tx, a, baadal.Event{Subject: vmSubject(vm), Version: vm.Generation, What: "console password shown", OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID}, nil)
+	})
+	return password, err
+}

@@ -1,0 +1,254 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"baadal"
+	"baadal/internal/auth"
+	"baadal/internal/placement"
+	"baadal/internal/store"
+)
+
+// creation is what a wish for a VM refers to, as found in the transaction.
+type creation struct {
+	owner    baadal.User
+	template baadal.Template
+	network  baadal.Network
+	want     placement.Want
+	settings baadal.SettingValues
+}
+
+// CreateVM places a VM, claims everything it needs, and makes the task that
+// creates it: one transaction, so that nothing is ever chosen twice.
+func (s *Service) CreateVM(ctx context.Context, a baadal.Actor, in baadal.VMCreate, opt baadal.ChangeOptions) (c baadal.Change[baadal.VM], err error) {
+	if err := may(a, baadal.ActionVMCreate); err != nil {
+		return c, err
+	}
+	if err := in.Validate(); err != nil {
+		return c, err
+	}
+	var vm baadal.VM
+	var t baadal.Task
+	var choice placement.Choice
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.Lock("placement"); err != nil {
+			return err
+		}
+		cr, err := s.resolve(tx, a, in)
+		if err != nil {
+			return err
+		}
+		if choice, err = choose(tx, cr); err != nil {
+			return err
+		}
+		if vm, err = claim(tx, a, in, cr, choice); err != nil {
+			return err
+		}
+		if t, err = newTask(a, baadal.TaskVMCreate, vmSubject(vm), map[string]any{"full_copy": in.FullCopy, "wish": in}); err != nil {
+			return err
+		}
+		deadline := tx.Now().Add(cr.settings.Duration(baadal.SettingCreateDeadline))
+		t.OwnerID, t.OrganisationID, t.HostID, t.Cost, t.Deadline = vm.OwnerID, vm.OrganisationID, vm.HostID, 2, &deadline
+		if err := tx.InsertTask(&t); err != nil {
+			return err
+		}
+		if vm, err = tx.VM(vm.ID); err != nil {
+			return err
+		}
+		if opt.DryRun {
+			return errDryRun
+		}
+		return event(tx, a, baadal.Event{Subject: vmSubject(vm), Version: vm.Generation, What: "created", OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID},
+			map[string]any{"host": vm.Host, "address": vm.Address, "template": vm.Template})
+	})
+	if isDryRun(err) {
+		return baadal.Change[baadal.VM]{Plan: s.createPlan(vm, choice)}, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	vmActions(a, &vm)
+	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
+}
+
+func (s *Service) createPlan(vm baadal.VM, choice placement.Choice) *baadal.Plan {
+	return &baadal.Plan{
+		Summary: fmt.Sprintf("create %s on %s with address %s", vm.Name, vm.Host, vm.Address),
+		Host:    vm.Host, Datastore: vm.Datastore, Network: vm.Network, Why: choice.Why, Hosts: choice.Hosts,
+		Claims: []string{
+			fmt.Sprintf("%d vCPUs and %d MiB of memory on %s", vm.VCPUs, vm.RAMMiB, vm.Host),
+			fmt.Sprintf("%d GiB on datastore %s", vm.DiskGiB, vm.Datastore),
+			fmt.Sprintf("address %s (the lowest free one of %s; another may be taken meanwhile)", vm.Address, vm.Network),
+		},
+		Steps: s.queue.StepNames(baadal.TaskVMCreate),
+	}
+}
+
+// resolve finds what the wish names and checks that the actor may use it.
+func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr creation, err error) {
+	if cr.settings, err = tx.SettingValues(); err != nil {
+		return cr, err
+	}
+	cr.owner = a.User
+	if in.Owner != "" && in.Owner != a.User.Username {
+		if cr.owner, err = findUser(tx, a, in.Owner); err != nil {
+			return cr, err
+		}
+	}
+	if cr.owner.Blocked {
+		return cr, baadal.Errorf(baadal.Conflict, "%s is blocked", cr.owner.Username).WithField("owner")
+	}
+	if err := reach(a, baadal.ActionVMCreate, cr.owner.OrganisationID); err != nil {
+		return cr, err
+	}
+	if cr.template, err = tx.TemplateByRef(in.Template); err != nil {
+		return cr, fieldOf(err, "template")
+	}
+	if err := usableTemplate(&cr.template); err != nil {
+		return cr, err
+	}
+	if cr.network, err = pickNetwork(tx, in.Network); err != nil {
+		return cr, fieldOf(err, "network")
+	}
+	disk := max(in.DiskGiB, cr.template.MinDiskGiB())
+	if in.DiskGiB != 0 && in.DiskGiB < cr.template.MinDiskGiB() {
+		return cr, baadal.Errorf(baadal.Invalid, "a disk of %d GiB is smaller than the template", in.DiskGiB).WithField("disk_gib").
+			WithDetail("template %s needs %d GiB", cr.template.Name, cr.template.MinDiskGiB())
+	}
+	cr.want = placement.Want{VCPUs: in.VCPUs, RAMMiB: in.RAMMiB, DiskBytes: int64(disk) << 30}
+	if in.Host != "" {
+		h, err := tx.HostByRef(in.Host)
+		if err != nil {
+			return cr, fieldOf(err, "host")
+		}
+		cr.want.Host = h.ID
+	}
+	// An overlay and the file it stands on share a datastore: one mount, one fate.
+	cr.want.Datastore = cr.template.DatastoreID
+	if in.Datastore != "" {
+		d, err := tx.DatastoreByRef(in.Datastore)
+		if err != nil {
+			return cr, fieldOf(err, "datastore")
+		}
+		if d.ID != cr.template.DatastoreID {
+			return cr, baadal.Errorf(baadal.Invalid, "template %s is on datastore %s, not on %s", cr.template.Name, cr.template.Datastore, d.Name).
+				WithField("datastore").WithNext("Import the template there too", "baadal template import FILE --datastore "+d.Name)
+		}
+	}
+	return cr, nil
+}
+
+// fieldOf says which field of the wish an error is about.
+func fieldOf(err error, field string) error {
+	if e, ok := err.(*baadal.Error); ok { //nolint:errorlint // the store returns its own error, not a chain
+		e.Field = field
+		if e.Kind == baadal.NotFound {
+			e.Kind = baadal.Invalid
+		}
+	}
+	return err
+}
+
+// pickNetwork is the network asked for, or the only one there is.
+func pickNetwork(tx *store.Tx, ref string) (n baadal.Network, err error) {
+	if ref != "" {
+		n, err = tx.NetworkByRef(ref)
+	} else {
+		var all []baadal.Network
+		if all, err = tx.AllNetworks(); err != nil {
+			return n, err
+		}
+		switch len(all) {
+		case 0:
+			return n, baadal.Errorf(baadal.Conflict, "there is no network yet").WithCode("no_network").
+				WithNext("Make one", "baadal network create NAME --vlan N --cidr A.B.C.0/24")
+		case 1:
+			n = all[0]
+		default:
+			return n, baadal.Errorf(baadal.Invalid, "there are %d networks: say which", len(all)).WithNext("See them", "baadal network list")
+		}
+	}
+	if err == nil && !n.Applied {
+		err = baadal.Errorf(baadal.Conflict, "network %s is not ready: the DHCP server does not have its addresses yet", n.Name).WithCode("network_not_ready").
+			WithNext("See the task that is at it", "baadal task list")
+	}
+	return n, err
+}
+
+func choose(tx *store.Tx, cr creation) (placement.Choice, error) {
+	hosts, err := tx.AllHosts()
+	if err != nil {
+		return placement.Choice{}, err
+	}
+	stores, err := tx.AllDatastores()
+	if err != nil {
+		return placement.Choice{}, err
+	}
+	return placement.Choose(hosts, stores, cr.want, placement.LimitsOf(cr.settings))
+}
+
+// claim makes the VM's row with everything it owns.
+func claim(tx *store.Tx, a baadal.Actor, in baadal.VMCreate, cr creation, choice placement.Choice) (baadal.VM, error) {
+	keys := in.SSHKeys
+	if len(keys) == 0 {
+		keys = cr.owner.SSHKeys
+	}
+	vm := baadal.VM{
+		UUID: newUUID(), Name: in.Name, Identity: baadal.Identity(cr.owner.Organisation, cr.owner.Username, in.Name),
+		OwnerID: cr.owner.ID, OrganisationID: cr.owner.OrganisationID, RequesterID: a.User.ID,
+		HostID: choice.Host.ID, DatastoreID: choice.Datastore.ID, TemplateID: cr.template.ID, NetworkID: cr.network.ID,
+		VCPUs: in.VCPUs, RAMMiB: in.RAMMiB, DiskGiB: int(cr.want.DiskBytes >> 30),
+		State: baadal.VMInQueue, Placement: choice.Why, Purpose: in.Purpose, SSHKeys: keys,
+	}
+	if err := tx.CreateVM(&vm); err != nil {
+		return vm, err
+	}
+	if _, err := tx.ClaimAddress(cr.network.ID, vm.ID); err != nil {
+		return vm, err
+	}
+	if _, err := tx.ClaimVNCPort(vm.ID, cr.settings.Int(baadal.SettingVNCFirst), cr.settings.Int(baadal.SettingVNCLast)); err != nil {
+		return vm, err
+	}
+	return vm, tx.SetSecret(vm.ID, auth.OneTimePassword())
+}
+
+// claimAgain gives a deleted VM a host, an address (its old one if that is
+// free) and a port again.
+func (s *Service) claimAgain(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) error {
+	if err := tx.Lock("placement"); err != nil {
+		return err
+	}
+	if vm.PurgeAfter != nil && vm.PurgeAfter.Before(tx.Now()) {
+		return baadal.Errorf(baadal.Conflict, "%s could be restored until %s", vm.Name, vm.PurgeAfter.Format("2006-01-02 15:04 MST")).WithCode("retention_over")
+	}
+	settings, err := tx.SettingValues()
+	if err != nil {
+		return err
+	}
+	choice, err := choose(tx, creation{settings: settings, want: placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, Datastore: vm.DatastoreID}})
+	if err != nil {
+		return err
+	}
+	vm.HostID, vm.Placement, vm.State = choice.Host.ID, choice.Why, baadal.VMInQueue
+	plan.Host, plan.Why, plan.Hosts = choice.Host.Name, choice.Why, choice.Hosts
+	if err := tx.UpdateVM(vm); err != nil {
+		return err
+	}
+	if err := tx.ReclaimAddress(vm.NetworkID, vm.ID); err != nil {
+		return err
+	}
+	if _, err := tx.ClaimVNCPort(vm.ID, settings.Int(baadal.SettingVNCFirst), settings.Int(baadal.SettingVNCLast)); err != nil {
+		return err
+	}
+	return nil
+}
+
+// newUUID returns a random (version 4) UUID.
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
