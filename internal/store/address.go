@@ -94,8 +94,31 @@ func (tx *Tx) claim(a baadal.Address, vmID int64) (baadal.Address, error) {
 	return a, nil
 }
 
-// ReleaseAddress gives a VM's address back. Idempotent.
+// ReclaimAddress gives a VM that is restored its old address if that is free,
+// and the lowest free one if it is not.
+func (tx *Tx) ReclaimAddress(networkID, vmID int64) error {
+	var last string
+	if err := tx.queryRow(`SELECT last_ip FROM vms WHERE id = $1`, vmID).Scan(&last); err != nil {
+		return notFound(err, "vm", vmID)
+	}
+	if last != "" {
+		_, err := tx.ClaimAddressIP(networkID, last, vmID)
+		if kind := baadal.KindOf(err); kind != baadal.Conflict && kind != baadal.NotFound {
+			return err
+		}
+	}
+	_, err := tx.ClaimAddress(networkID, vmID)
+	return err
+}
+
+// ReleaseAddress gives a VM's address back, and remembers which one it was.
+// Idempotent.
 func (tx *Tx) ReleaseAddress(vmID int64) error {
+	_, err := tx.exec(`UPDATE vms SET last_ip = (SELECT ip FROM addresses WHERE vm_id = $1)
+		WHERE id = $2 AND EXISTS (SELECT 1 FROM addresses WHERE vm_id = $3)`, vmID, vmID, vmID)
+	if err != nil {
+		return fmt.Errorf("remember address: %w", err)
+	}
 	if _, err := tx.exec(`UPDATE addresses SET vm_id = NULL WHERE vm_id = $1`, vmID); err != nil {
 		return fmt.Errorf("release address: %w", err)
 	}

@@ -96,6 +96,32 @@ func (tx *Tx) Task(id int64) (baadal.Task, error) {
 	return t, err
 }
 
+// Tasks lists tasks, newest first.
+func (tx *Tx) Tasks(q baadal.ListQuery, vis baadal.Visibility) (baadal.List[baadal.Task], error) {
+	return listRows(tx, listSpec{
+		noun: "tasks", table: "tasks t", id: "t.id", columns: taskColumns,
+		where: []cond{visible(vis, "t.organisation_id", "t.owner_id", "t.requester_id")},
+		keys: map[string]filterKey{
+			"state": stateKey("t.state", baadal.TaskStates()), "kind": equalsFold("t.kind"), "requester": equals("t.requester"),
+			"subject": equalsFold("t.subject_name"), "noun": equals("t.subject_kind"), "active": truth("t.active"),
+			"host": named("t.host_id", "hosts", "name"),
+		},
+		words: is(`(lower(t.subject_name) LIKE ? ESCAPE '\' OR lower(t.kind) LIKE ? ESCAPE '\' OR lower(t.requester) LIKE ? ESCAPE '\')`),
+		sorts: map[string]sortKey{"id": {expr: "t.id", number: true}, "kind": {expr: "t.kind"}},
+		sort:  "-id",
+		facets: map[string]facet{"state": stateFacet[baadal.TaskState]("t.state"), "kind": {expr: "t.kind"}},
+	}, q, scanTask)
+}
+
+// HurryTask makes a waiting task, or an owed undo, due now.
+func (tx *Tx) HurryTask(id int64) error {
+	if _, err := tx.exec(`UPDATE tasks SET run_after=$1 WHERE id=$2 AND active=1`, tx.now(), id); err != nil {
+		return fmt.Errorf("hurry task: %w", err)
+	}
+	tx.Wake("task")
+	return nil
+}
+
 func (tx *Tx) taskSteps(id int64) ([]baadal.TaskStep, error) {
 	steps, err := collect(tx, scanStep, `SELECT seq, name, state, output, detail, error, started_at, ended_at FROM task_steps WHERE task_id=$1 ORDER BY seq`, id)
 	if err != nil {

@@ -15,7 +15,12 @@ func (w *Workflows) networkApply() task.Body {
 		Kind:  baadal.TaskNetworkApply,
 		Steps: []task.Step{{Name: "dhcp", Do: w.applyDHCP, Undo: w.withdrawDHCP}},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
-			return r.Task.Subject.Name + " is ready", tx.SetNetworkApplied(r.Task.Subject.ID, true)
+			n, err := tx.Network(r.Task.Subject.ID)
+			if err != nil {
+				return "", err
+			}
+			n.Applied = true
+			return n.Name + " is ready", tx.UpdateNetwork(&n)
 		},
 		Undone: func(tx *store.Tx, r *task.Run) error { return tx.DeleteNetwork(r.Task.Subject.ID) },
 	}

@@ -149,6 +149,7 @@ CREATE TABLE vms (
   placement TEXT NOT NULL DEFAULT '',
   purpose TEXT NOT NULL DEFAULT '',
   ssh_keys TEXT NOT NULL DEFAULT '[]',
+  last_ip TEXT NOT NULL DEFAULT '',             -- the address it gave back, wanted again at a restore
   created_at BIGINT NOT NULL,
   updated_at BIGINT NOT NULL,
   deleted_at BIGINT,
