@@ -1,0 +1,64 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"baadal"
+)
+
+// VMs returns one page.
+func (c *Client) VMs(ctx context.Context, q baadal.ListQuery) (baadal.List[baadal.VM], error) {
+	return call[baadal.List[baadal.VM]](ctx, c, get("/vms", listQuery(q)))
+}
+
+// VM returns one VM by id, UUID or name.
+func (c *Client) VM(ctx context.Context, ref string) (baadal.VM, error) {
+	return call[baadal.VM](ctx, c, get(at("vms", ref), nil))
+}
+
+// CreateVM creates a VM.
+func (c *Client) CreateVM(ctx context.Context, in baadal.VMCreate, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return call[baadal.Change[baadal.VM]](ctx, c, create("/vms", in, opt))
+}
+
+// DeleteVM deletes a VM; it can be restored until its retention ends.
+func (c *Client) DeleteVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return call[baadal.Change[baadal.VM]](ctx, c, change(http.MethodDelete, at("vms", ref), nil, opt))
+}
+
+// StartVM starts a VM.
+func (c *Client) StartVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "start", opt)
+}
+
+// ShutdownVM asks the guest to shut down.
+func (c *Client) ShutdownVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "shutdown", opt)
+}
+
+// RebootVM asks the guest to reboot.
+func (c *Client) RebootVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "reboot", opt)
+}
+
+// DestroyVM pulls the power cord; the disks stay.
+func (c *Client) DestroyVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "destroy", opt)
+}
+
+// RestoreVM brings a deleted VM back.
+func (c *Client) RestoreVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "restore", opt)
+}
+
+func (c *Client) actVM(ctx context.Context, ref, act string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return call[baadal.Change[baadal.VM]](ctx, c, change(http.MethodPost, at("vms", ref, act), nil, opt))
+}
+
+// VMPassword takes the password of a VM's first user. It is shown once: the
+// next call fails with code "password_taken".
+func (c *Client) VMPassword(ctx context.Context, ref string) (string, error) {
+	out, err := call[struct{ Password string }](ctx, c, request{method: http.MethodPost, path: at("vms", ref, "console-password")})
+	return out.Password, err
+}
