@@ -70,7 +70,7 @@ func (tx *Tx) Tokens(userID int64) ([]baadal.Token, error) {
 
 // DeleteToken revokes a token of a user; of any user if userID is 0.
 func (tx *Tx) DeleteToken(userID, id int64) error {
-	n, err := tx.affected(`DELETE FROM tokens WHERE id = $1 AND (user_id = $2 OR 0 = $3)`, id, userID, userID)
+	n, err := tx.affected(`DELETE FROM tokens WHERE id = $1 AND (user_id = $2 OR CAST($3 AS BIGINT) = 0)`, id, userID, userID)
 	if err != nil {
 		return fmt.Errorf("delete token: %w", err)
 	}
