@@ -1,0 +1,211 @@
+package reconcile
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+)
+
+// hosts keeps one watcher per host.
+func (l *Loops) hosts(ctx context.Context) {
+	type running struct {
+		stop    context.CancelFunc
+		address string
+		key     string
+	}
+	watchers := map[int64]running{}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wake, unsubscribe := l.db.Subscribe("host")
+	defer unsubscribe()
+	l.every(ctx, "hosts", 2*time.Second, wake, func(ctx context.Context) error {
+		var all []baadal.Host
+		if err := l.db.View(ctx, func(tx *store.Tx) (err error) { all, err = tx.AllHosts(); return err }); err != nil {
+			return err
+		}
+		known := map[int64]bool{}
+		for _, h := range all {
+			known[h.ID] = true
+			if w, ok := watchers[h.ID]; ok {
+				if w.address == h.SSHAddr() && w.key == h.HostKey {
+					continue
+				}
+				w.stop()
+			}
+			hctx, stop := context.WithCancel(ctx)
+			watchers[h.ID] = running{stop, h.SSHAddr(), h.HostKey}
+			w := &watcher{l: l, host: h, look: make(chan struct{}, 1), nudge: make(chan struct{}, 1), uuids: map[string]bool{}}
+			for _, part := range []func(context.Context){w.health, w.events, w.looks} {
+				wg.Go(func() { part(hctx) })
+			}
+		}
+		for id, w := range watchers {
+			if !known[id] {
+				w.stop()
+				delete(watchers, id)
+			}
+		}
+		return nil
+	})
+}
+
+// watcher follows one host.
+type watcher struct {
+	l     *Loops
+	host  baadal.Host   // as it was when the watcher began: its address and key
+	look  chan struct{} // asks for a full look
+	nudge chan struct{} // asks for a look at uuids
+
+	mu    sync.Mutex
+	uuids map[string]bool
+}
+
+// A host is down after this many failed round trips in a row: one lost packet
+// is not a lost host. Down means "does not answer", never "is off".
+const missesUntilDown = 3
+
+// health makes a round trip from time to time and keeps the host's state.
+func (w *watcher) health(ctx context.Context) {
+	misses := 0
+	w.l.every(ctx, "host health", w.l.opt.HostCheck, nil, func(ctx context.Context) error {
+		probe, stop := context.WithTimeout(ctx, max(w.l.opt.HostCheck, time.Second))
+		err := w.l.sys.Alive(probe, w.host)
+		stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			misses = 0
+			return w.setState(ctx, baadal.HostUp, "")
+		}
+		if misses++; misses < missesUntilDown && baadal.CodeOf(err) != "host_key_changed" {
+			return nil
+		}
+		return w.setState(ctx, baadal.HostDown, baadal.Message(err))
+	})
+}
+
+// setState writes the host's state when it changed. A host in maintenance, and
+// one that is just being added, keeps its state.
+func (w *watcher) setState(ctx context.Context, state baadal.HostState, reason string) error {
+	up := false
+	err := w.l.db.View(ctx, func(tx *store.Tx) error {
+		h, err := tx.Host(w.host.ID)
+		if err != nil {
+			return err
+		}
+		t, err := tx.ActiveTask(baadal.Subject{Kind: "host", ID: h.ID})
+		if err != nil {
+			return err
+		}
+		if h.State == baadal.HostMaintenance || (t != nil && t.Kind == baadal.TaskHostAdd) {
+			state, reason = h.State, h.Reason
+		}
+		return nil
+	})
+	if err != nil {
+		return ignoreGone(err)
+	}
+	err = w.l.db.Update(ctx, func(tx *store.Tx) error {
+		changed, err := tx.SetHostState(w.host.ID, state, reason, state == baadal.HostUp)
+		if err != nil || !changed {
+			return err
+		}
+		h, err := tx.Host(w.host.ID)
+		if err != nil {
+			return err
+		}
+		up = h.State == baadal.HostUp
+		if up {
+			if err := tx.NudgeTasks(h.ID); err != nil {
+				return err
+			}
+			tx.Wake("datastore")
+		}
+		return note(tx, "host", baadal.Subject{Kind: "host", ID: h.ID, Name: h.Name}, h.Generation, h.State.String(), 0, 0,
+			map[string]any{"state": h.State, "reason": h.Reason})
+	})
+	if up {
+		w.askLook()
+	}
+	return ignoreGone(err)
+}
+
+// ignoreGone forgives that a host or VM was removed while it was looked at.
+func ignoreGone(err error) error {
+	if baadal.KindOf(err) == baadal.NotFound {
+		return nil
+	}
+	return err
+}
+
+func (w *watcher) askLook() {
+	select {
+	case w.look <- struct{}{}:
+	default:
+	}
+}
+
+// events follows libvirt's events; each only says where to look.
+func (w *watcher) events(ctx context.Context) {
+	pause := time.Second
+	for ctx.Err() == nil {
+		begun := time.Now()
+		err := w.l.sys.Hypervisor.Watch(ctx, w.host, func(e baadal.DomainEvent) {
+			if e.UUID == "" {
+				w.askLook()
+				return
+			}
+			w.mu.Lock()
+			w.uuids[e.UUID] = true
+			w.mu.Unlock()
+			select {
+			case w.nudge <- struct{}{}:
+			default:
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(begun) > 10*time.Second {
+			pause = time.Second
+			w.l.log.Info("host events lost", "host", w.host.Name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(pause*2, 10*time.Second)
+	}
+}
+
+// looks looks at what the events named, and at everything from time to time.
+func (w *watcher) looks(ctx context.Context) {
+	tick := time.NewTicker(w.l.opt.FullLook)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.nudge:
+			w.mu.Lock()
+			uuids := w.uuids
+			w.uuids = map[string]bool{}
+			w.mu.Unlock()
+			for uuid := range uuids {
+				err = w.lookAt(ctx, uuid)
+			}
+		case <-w.look:
+			err = w.fullLook(ctx)
+		case <-tick.C:
+			err = w.fullLook(ctx)
+		}
+		if err != nil && ctx.Err() == nil && baadal.KindOf(err) != baadal.Unavailable {
+			w.l.log.Warn("look at host failed", "host", w.host.Name, "error", err)
+		}
+	}
+}

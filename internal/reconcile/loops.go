@@ -1,0 +1,125 @@
+// Package reconcile looks at the world, writes down what it sees, and nudges
+// what differs. Its loops have no input: each may run twice, be missed, or be
+// stopped at any moment, and the next look puts it right. What changes the
+// world is a task, never a loop.
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+)
+
+// Hypervisor is what the loops look at on hosts; workflow/systems.go has the
+// contract of each method.
+type Hypervisor interface {
+	Domain(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainInfo, error)
+	Domains(ctx context.Context, host baadal.Host) ([]baadal.DomainInfo, error)
+	Watch(ctx context.Context, host baadal.Host, fn func(baadal.DomainEvent)) error
+}
+
+// Systems is the outside world as the loops see it.
+type Systems struct {
+	Hypervisor Hypervisor
+	Alive      func(ctx context.Context, host baadal.Host) error
+	Usage      func(ctx context.Context, host baadal.Host, ds baadal.Datastore) (baadal.DatastoreUsage, error)
+	Answers    func(ctx context.Context, address string) bool
+}
+
+// Options bound how often the loops look. Zero fields get the defaults.
+type Options struct {
+	HostCheck  time.Duration // one round trip to each host; 5 s
+	FullLook   time.Duration // all domains of a host, beside its events; 1 min
+	Datastores time.Duration // measuring; 1 min
+	Guests     time.Duration // asking new guests for an answer; 1 s
+	Schedule   time.Duration // purging, pruning, the nightly audit; 10 min
+	Logger     *slog.Logger
+}
+
+func (o *Options) defaults() {
+	for d, v := range map[*time.Duration]time.Duration{
+		&o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Datastores: time.Minute, &o.Guests: time.Second, &o.Schedule: 10 * time.Minute,
+	} {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Loops are all loops of a controller.
+type Loops struct {
+	db   *store.DB
+	sys  Systems
+	opt  Options
+	log  *slog.Logger
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+// New makes the loops; Start runs them.
+func New(db *store.DB, sys Systems, opt Options) *Loops {
+	opt.defaults()
+	return &Loops{db: db, sys: sys, opt: opt, log: opt.Logger}
+}
+
+// Start runs the loops in the background until Stop.
+func (l *Loops) Start(ctx context.Context) {
+	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.guests, l.schedule} {
+		l.wg.Go(func() { loop(ctx) })
+	}
+}
+
+// Stop ends the loops and waits for them. It may be called more than once.
+func (l *Loops) Stop() {
+	if l.stop != nil {
+		l.stop()
+	}
+	l.wg.Wait()
+}
+
+// every calls fn now, then each period and at each wake, until ctx ends. A
+// failing fn is logged, once per kind of failure in a row.
+func (l *Loops) every(ctx context.Context, name string, period time.Duration, wake <-chan struct{}, fn func(context.Context) error) {
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	last := ""
+	for {
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			if err.Error() != last {
+				l.log.Warn("loop failed", "loop", name, "error", err)
+			}
+			last = err.Error()
+		} else {
+			last = ""
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-wake:
+		}
+	}
+}
+
+// note adds an event about something that the loops saw change.
+func note(tx *store.Tx, topic string, s baadal.Subject, version int64, what string, owner, organisation int64, changes map[string]any) error {
+	raw, err := json.Marshal(changes)
+	if err != nil {
+		return err
+	}
+	system := baadal.System().User
+	_, err = tx.AddEvent(baadal.Event{
+		Topic: topic, Subject: s, Version: version, What: what, ActorID: system.ID, Actor: system.Username,
+		OwnerID: owner, OrganisationID: organisation, Changes: raw,
+	})
+	return err
+}

@@ -1,0 +1,84 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+)
+
+// How long history and idempotency keys are kept, and how old the last audit
+// may become.
+const (
+	keepEvents = 90 * 24 * time.Hour
+	keepKeys   = 24 * time.Hour
+	auditEvery = 24 * time.Hour
+)
+
+// schedule does what is due: purges deleted VMs whose retention has ended, asks
+// for the daily audit, forgets old sessions, events and keys.
+func (l *Loops) schedule(ctx context.Context) {
+	l.every(ctx, "schedule", l.opt.Schedule, nil, func(ctx context.Context) error {
+		if err := l.purge(ctx); err != nil {
+			return err
+		}
+		if err := l.askAudit(ctx); err != nil {
+			return err
+		}
+		return l.db.Update(ctx, func(tx *store.Tx) error {
+			if _, err := tx.PruneSessions(); err != nil {
+				return err
+			}
+			if _, err := tx.PruneEvents(tx.Now().Add(-keepEvents)); err != nil {
+				return err
+			}
+			_, err := tx.PruneIdempotent(tx.Now().Add(-keepKeys))
+			return err
+		})
+	})
+}
+
+// systemTask is a task that nobody but the cloud itself asked for.
+func systemTask(kind baadal.TaskKind, s baadal.Subject) baadal.Task {
+	system := baadal.System().User
+	return baadal.Task{
+		Kind: kind, Subject: s, Params: json.RawMessage("{}"), RequesterID: system.ID, Requester: system.Username,
+		OwnerID: system.ID, Exclusive: true,
+	}
+}
+
+func (l *Loops) purge(ctx context.Context) error {
+	return l.db.Update(ctx, func(tx *store.Tx) error {
+		vms, err := tx.PurgeableVMs()
+		if err != nil {
+			return err
+		}
+		for _, vm := range vms {
+			if vm.Task != nil {
+				continue
+			}
+			t := systemTask(baadal.TaskVMPurge, baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name})
+			t.OwnerID, t.OrganisationID = vm.OwnerID, vm.OrganisationID
+			if err := tx.InsertTask(&t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (l *Loops) askAudit(ctx context.Context) error {
+	return l.db.Update(ctx, func(tx *store.Tx) error {
+		due, err := tx.AuditDue(tx.Now().Add(-auditEvery))
+		if err != nil || !due {
+			return err
+		}
+		t := systemTask(baadal.TaskAudit, baadal.Subject{Kind: "cloud", Name: "cloud"})
+		if err := tx.InsertTask(&t); baadal.KindOf(err) != baadal.Conflict {
+			return err
+		}
+		return nil // one is at work
+	})
+}

@@ -1,0 +1,171 @@
+package reconcile
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+)
+
+// lookAt asks the host about one domain and writes down what it says. Events
+// may be late or out of order; what the host answers now is the truth.
+func (w *watcher) lookAt(ctx context.Context, uuid string) error {
+	ctx, stop := context.WithTimeout(ctx, 15*time.Second)
+	defer stop()
+	info, err := w.l.sys.Hypervisor.Domain(ctx, w.host, uuid)
+	state := info.State
+	switch baadal.KindOf(err) {
+	case "":
+	case baadal.NotFound:
+		state = baadal.VMMissing
+	default:
+		return err
+	}
+	if differs, err := w.differs(ctx, uuid, state); err != nil || !differs {
+		return err
+	}
+	return w.l.db.Update(ctx, func(tx *store.Tx) error {
+		vm, err := tx.VMByUUID(uuid)
+		if err != nil {
+			return ignoreGone(err)
+		}
+		if !w.judges(vm, state) {
+			return nil
+		}
+		reason := ""
+		if state == baadal.VMMissing {
+			reason = "host " + w.host.Name + " does not know its domain"
+		}
+		changed, now, err := tx.SetVMState(vm.ID, state, reason)
+		if err != nil || !changed {
+			return err
+		}
+		if state != baadal.VMRunning && vm.AnsweredAt != nil {
+			if err := tx.SetVMAnswered(vm.ID, nil); err != nil {
+				return err
+			}
+		}
+		return note(tx, "vm", baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}, now.Generation, state.String(), vm.OwnerID, vm.OrganisationID,
+			map[string]any{"state": map[string]any{"old": vm.State, "new": state}})
+	})
+}
+
+// judges reports whether what was seen on this host says anything about the VM:
+// not while it is created, deleted, or on another host; and a domain that is
+// missing while a task holds the VM is the task's business.
+func (w *watcher) judges(vm baadal.VM, state baadal.VMState) bool {
+	switch vm.State {
+	case baadal.VMInQueue, baadal.VMDeleted, baadal.VMUnknown:
+		return false
+	case state:
+		return false
+	}
+	return vm.HostID == w.host.ID && (state != baadal.VMMissing || vm.Task == nil)
+}
+
+// differs looks into the store without taking its write lock.
+func (w *watcher) differs(ctx context.Context, uuid string, state baadal.VMState) (yes bool, err error) {
+	err = w.l.db.View(ctx, func(tx *store.Tx) error {
+		vm, err := tx.VMByUUID(uuid)
+		if err != nil {
+			return ignoreGone(err)
+		}
+		yes = w.judges(vm, state)
+		return nil
+	})
+	return yes, err
+}
+
+// fullLook compares all domains of the host with the store; every difference is
+// looked at once more by itself, as the list may be older than the store by now.
+func (w *watcher) fullLook(ctx context.Context) error {
+	look, stop := context.WithTimeout(ctx, 30*time.Second)
+	defer stop()
+	domains, err := w.l.sys.Hypervisor.Domains(look, w.host)
+	if err != nil {
+		return err
+	}
+	states := make(map[string]baadal.VMState, len(domains))
+	for _, d := range domains {
+		states[d.UUID] = d.State
+	}
+	var vms []baadal.VM
+	if err := w.l.db.View(ctx, func(tx *store.Tx) (err error) { vms, err = tx.VMsOnHost(w.host.ID); return err }); err != nil {
+		return err
+	}
+	for _, vm := range vms {
+		seen, there := states[vm.UUID]
+		if !there {
+			seen = baadal.VMMissing
+		}
+		if w.judges(vm, seen) {
+			if err := w.lookAt(ctx, vm.UUID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// guests asks running VMs that have not answered since their start: every
+// second while they are likely to boot, then every half minute.
+func (l *Loops) guests(ctx context.Context) {
+	asked := map[int64]time.Time{}
+	l.every(ctx, "guests", l.opt.Guests, nil, func(ctx context.Context) error {
+		var vms []baadal.VM
+		var settings baadal.SettingValues
+		err := l.db.View(ctx, func(tx *store.Tx) (err error) {
+			if vms, err = tx.UnansweredVMs(); err != nil {
+				return err
+			}
+			settings, err = tx.SettingValues()
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		wait := settings.Duration(baadal.SettingAnswerWait)
+		limit := make(chan struct{}, 64)
+		var wg sync.WaitGroup
+		silent := map[int64]time.Time{}
+		for _, vm := range vms {
+			if last, known := asked[vm.ID]; known && l.db.Now().Sub(vm.StateSince) > wait && time.Since(last) < 30*time.Second {
+				silent[vm.ID] = last
+				continue
+			}
+			silent[vm.ID] = time.Now()
+			limit <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-limit }()
+				l.ask(ctx, vm)
+			})
+		}
+		asked = silent
+		wg.Wait()
+		return nil
+	})
+}
+
+// ask notes the time if the VM's address answers.
+func (l *Loops) ask(ctx context.Context, vm baadal.VM) {
+	if vm.Address == "" || !l.sys.Answers(ctx, vm.Address) {
+		return
+	}
+	err := l.db.Update(ctx, func(tx *store.Tx) error {
+		now := tx.Now()
+		fresh, err := tx.VM(vm.ID)
+		if err != nil || fresh.State != baadal.VMRunning || fresh.AnsweredAt != nil {
+			return ignoreGone(err)
+		}
+		if err := tx.SetVMAnswered(vm.ID, &now); err != nil {
+			return err
+		}
+		return note(tx, "vm", baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}, fresh.Generation+1, "answers", vm.OwnerID, vm.OrganisationID,
+			map[string]any{"address": vm.Address, "after_ms": now.Sub(fresh.StateSince).Milliseconds()})
+	})
+	if err != nil && ctx.Err() == nil {
+		l.log.Warn("answer not noted", "vm_id", vm.ID, "error", err)
+	}
+}
