@@ -91,7 +91,7 @@ func (w *watcher) health(ctx context.Context) {
 // setState writes the host's state when it changed. A host in maintenance, and
 // one that is just being added, keeps its state.
 func (w *watcher) setState(ctx context.Context, state baadal.HostState, reason string) error {
-	up := false
+	up, known := false, false
 	err := w.l.db.View(ctx, func(tx *store.Tx) error {
 		h, err := tx.Host(w.host.ID)
 		if err != nil {
@@ -104,9 +104,10 @@ func (w *watcher) setState(ctx context.Context, state baadal.HostState, reason s
 		if h.State == baadal.HostMaintenance || (t != nil && t.Kind == baadal.TaskHostAdd) {
 			state, reason = h.State, h.Reason
 		}
+		known = h.State == state && h.Reason == reason && (state != baadal.HostUp || h.LastSeen != nil && w.l.db.Now().Sub(*h.LastSeen) < 10*time.Second)
 		return nil
 	})
-	if err != nil {
+	if err != nil || known {
 		return ignoreGone(err)
 	}
 	err = w.l.db.Update(ctx, func(tx *store.Tx) error {
