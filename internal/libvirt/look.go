@@ -1,0 +1,162 @@
+package libvirt
+
+import (
+	"context"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"baadal"
+)
+
+// facts are what a domain's definition says. They are asked for once per domain
+// and connection, and again after it was defined anew.
+type facts struct {
+	vmID   int64
+	vcpus  int
+	ramMiB int
+}
+
+// forget drops what is known of a domain, because its definition changed.
+func (l *link) forget(id golibvirt.UUID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.facts, id)
+}
+
+// factsOf returns a domain's facts, asking libvirtd if they are not known.
+func (l *link) factsOf(rpc *golibvirt.Libvirt, dom golibvirt.Domain) (facts, error) {
+	l.mu.Lock()
+	f, ok := l.facts[dom.UUID]
+	l.mu.Unlock()
+	if ok {
+		return f, nil
+	}
+	_, maxMem, _, vcpus, _, err := rpc.DomainGetInfo(dom)
+	if err != nil {
+		return f, err
+	}
+	f = facts{vcpus: int(vcpus), ramMiB: int(maxMem >> 10)} //nolint:gosec // KiB of memory fit
+	text, err := rpc.DomainGetMetadata(dom, int32(golibvirt.DomainMetadataElement), golibvirt.OptString{metadataURI}, golibvirt.DomainAffectCurrent)
+	switch {
+	case err == nil:
+		f.vmID = parseMetadata(text)
+	case !isCode(err, golibvirt.ErrNoDomainMetadata):
+		return f, err
+	}
+	l.mu.Lock()
+	l.facts[dom.UUID] = f
+	l.mu.Unlock()
+	return f, nil
+}
+
+// Domain looks at one domain; NotFound if the host answers and does not know it.
+func (h *Hypervisor) Domain(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainInfo, error) {
+	const op = "look at domain"
+	l, dom, err := h.lookup(ctx, host, uuid, op)
+	if err != nil {
+		return baadal.DomainInfo{}, err
+	}
+	return call(ctx, l, op, func(rpc *golibvirt.Libvirt) (baadal.DomainInfo, error) {
+		state, _, err := rpc.DomainGetState(dom, 0)
+		if err != nil {
+			return baadal.DomainInfo{}, err
+		}
+		persistent, err := rpc.DomainIsPersistent(dom)
+		if err != nil {
+			return baadal.DomainInfo{}, err
+		}
+		l.forget(dom.UUID)
+		f, err := l.factsOf(rpc, dom)
+		return info(dom, golibvirt.DomainState(state), persistent != 0, f), err
+	})
+}
+
+// Domains looks at all domains of a host, foreign ones included, with two calls
+// however many there are.
+func (h *Hypervisor) Domains(ctx context.Context, host baadal.Host) ([]baadal.DomainInfo, error) {
+	const op = "list domains"
+	l, err := h.peer(host).connect(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	return call(ctx, l, op, func(rpc *golibvirt.Libvirt) ([]baadal.DomainInfo, error) {
+		records, err := rpc.ConnectGetAllDomainStats(nil, uint32(golibvirt.DomainStatsState), uint32(golibvirt.ConnectGetAllDomainsStatsNowait))
+		if isCode(err, golibvirt.ErrInvalidArg) || isCode(err, golibvirt.ErrNoSupport) { // a driver that cannot but wait
+			records, err = rpc.ConnectGetAllDomainStats(nil, uint32(golibvirt.DomainStatsState), 0)
+		}
+		if err != nil {
+			return nil, err
+		}
+		transients, _, err := rpc.ConnectListAllDomains(1, golibvirt.ConnectListDomainsTransient)
+		if err != nil {
+			return nil, err
+		}
+		transient := make(map[golibvirt.UUID]bool, len(transients))
+		for _, d := range transients {
+			transient[d.UUID] = true
+		}
+		infos := make([]baadal.DomainInfo, 0, len(records))
+		for _, r := range records {
+			f, err := l.factsOf(rpc, r.Dom)
+			if golibvirt.IsNotFound(err) { // gone meanwhile
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			infos = append(infos, info(r.Dom, stateParam(r.Params), !transient[r.Dom.UUID], f))
+		}
+		l.keepOnly(records)
+		return infos, nil
+	})
+}
+
+// keepOnly forgets the facts of domains that are gone.
+func (l *link) keepOnly(records []golibvirt.DomainStatsRecord) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.facts) <= len(records) {
+		return
+	}
+	there := make(map[golibvirt.UUID]bool, len(records))
+	for _, r := range records {
+		there[r.Dom.UUID] = true
+	}
+	for id := range l.facts {
+		if !there[id] {
+			delete(l.facts, id)
+		}
+	}
+}
+
+func stateParam(params []golibvirt.TypedParam) golibvirt.DomainState {
+	for _, p := range params {
+		if v, ok := p.Value.I.(int32); ok && p.Field == golibvirt.DomainStatsStateState {
+			return golibvirt.DomainState(v)
+		}
+	}
+	return golibvirt.DomainNostate
+}
+
+func info(dom golibvirt.Domain, state golibvirt.DomainState, persistent bool, f facts) baadal.DomainInfo {
+	return baadal.DomainInfo{
+		UUID: formatUUID(dom.UUID), Name: dom.Name, VMID: f.vmID, State: stateOf(state),
+		Persistent: persistent, VCPUs: f.vcpus, RAMMiB: f.ramMiB,
+	}
+}
+
+// stateOf maps libvirt's state. A domain in shutdown still has its process, so
+// it runs.
+func stateOf(s golibvirt.DomainState) baadal.VMState {
+	switch s {
+	case golibvirt.DomainRunning, golibvirt.DomainBlocked, golibvirt.DomainShutdown:
+		return baadal.VMRunning
+	case golibvirt.DomainPaused, golibvirt.DomainPmsuspended:
+		return baadal.VMPaused
+	case golibvirt.DomainShutoff:
+		return baadal.VMOff
+	case golibvirt.DomainCrashed:
+		return baadal.VMCrashed
+	}
+	return baadal.VMUnknown
+}
