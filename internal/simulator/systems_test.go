@@ -1,0 +1,11 @@
+package simulator_test
+
+import (
+	"baadal/internal/simulator"
+	"baadal/internal/workflow"
+)
+
+// The simulated world has every system that tasks need.
+var _ = func(w *simulator.World) workflow.Systems {
+	return workflow.Systems{Hypervisor: w.Hypervisor(), Disks: w.Disks(), DHCP: w.DHCP(), Prober: w.Prober(), Guests: w.Guests()}
+}
