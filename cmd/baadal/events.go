@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"baadal"
+	"baadal/client"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) eventsCommand() *cobra.Command {
+	var topics []string
+	cmd := &cobra.Command{
+		Use: "events", Short: "Follow what changes, until Ctrl-C", Args: takes(0, 0),
+		Long: "Follow what changes, as it changes, until Ctrl-C. --last shows some of the past\nfirst. With --json every event is one line.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			api, err := c.api()
+			if err != nil {
+				return err
+			}
+			for e, err := range api.Events(cmd.Context(), client.EventOptions{Topics: topics, Lost: c.lost}) {
+				if err != nil {
+					return followEnd(cmd.Context(), err)
+				}
+				if err := c.event(e); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&topics, "topic", nil, "only these `topics`: vm, host, datastore, template, network, task, user, setting")
+	return cmd
+}
+
+// followEnd turns the end of something that is followed until Ctrl-C into
+// success.
+func followEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// lost tells that the connection broke; it is made again.
+func (c *cli) lost(err error) {
+	c.hintf("The connection broke and is made again: %s\n", clean(err.Error()))
+}
+
+// event writes one event.
+func (c *cli) event(e baadal.Event) error {
+	if c.flags.json {
+		return writeJSON(c.out, e, "")
+	}
+	if e.Topic == client.TopicReset {
+		c.hintf("Some events were missed: the server does not keep them any more.\n")
+		return nil
+	}
+	l := c.look()
+	what := strings.TrimSpace(e.Subject.Kind + " " + cmp.Or(e.Subject.Name, fmt.Sprint(e.Subject.ID)))
+	line := fmt.Sprintf("%s  %s  %s", l.paint(e.At.Local().Format(time.TimeOnly), grey), l.paint(clean(what), bold), clean(e.What))
+	if s := changesText(e.Changes); s != "" {
+		line += "  " + clean(s)
+	}
+	if e.Actor != "" {
+		line += l.paint("  by "+clean(e.Actor), grey)
+	}
+	fmt.Fprintln(c.out, line)
+	return nil
+}
+
+// changesText writes an event's changes as "field old → new".
+func changesText(raw json.RawMessage) string {
+	var changes map[string]struct {
+		Old any `json:"old"`
+		New any `json:"new"`
+	}
+	if json.Unmarshal(raw, &changes) != nil {
+		return ""
+	}
+	var out []string
+	for _, field := range slices.Sorted(maps.Keys(changes)) {
+		ch := changes[field]
+		if ch.Old == nil {
+			out = append(out, fmt.Sprintf("%s %v", field, ch.New))
+			continue
+		}
+		out = append(out, fmt.Sprintf("%s %v → %v", field, ch.Old, ch.New))
+	}
+	return strings.Join(out, ", ")
+}
+
+// watchPause is how long a watched list rests between two looks, however much
+// happens.
+const watchPause = 500 * time.Millisecond
+
+// watch shows something again whenever an event of the topic comes, until
+// Ctrl-C.
+func (c *cli) watch(ctx context.Context, topic string, show func() error) error {
+	api, err := c.api()
+	if err != nil {
+		return err
+	}
+	draw := func() error {
+		if c.outTerminal {
+			fmt.Fprint(c.out, "\x1b[H\x1b[2J")
+		}
+		return show()
+	}
+	if err := draw(); err != nil {
+		return err
+	}
+	changed, ended := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		for _, err := range api.Events(ctx, client.EventOptions{Topics: []string{topic}}) {
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case changed <- struct{}{}:
+			default: // a look is due already
+			}
+		}
+		ended <- nil
+	}()
+	for {
+		select {
+		case err := <-ended:
+			return followEnd(ctx, err)
+		case <-changed:
+		}
+		if err := draw(); err != nil {
+			return followEnd(ctx, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchPause):
+		}
+	}
+}

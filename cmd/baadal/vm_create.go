@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"baadal"
+	"baadal/client"
+
+	"github.com/spf13/cobra"
+)
+
+const vmCreateLong = `Create one VM, or several of the same kind. Without --host and --datastore the
+cloud chooses, and --dry-run tells what it would choose and why.
+
+    baadal vm create web1 --template debian-12
+    baadal vm create node1 node2 node3 --template debian-12 --vcpus 2 --ram 2G --disk 20G
+    baadal vm create big --template debian-12 --ram 64G --dry-run
+
+The SSH keys that may sign in are those of --ssh-key; without it ~/.ssh/id_*.pub,
+and without these the owner's.`
+
+func (c *cli) vmCreateCommand() *cobra.Command {
+	var (
+		in   baadal.VMCreate
+		keys []string
+		a    act[baadal.VM]
+		ram  = sizeFlag{unit: mib}
+		disk = sizeFlag{unit: gib}
+	)
+	a.reload, a.say = reloadVM, c.sayVMCreated
+	a.do = func(ctx context.Context, api *client.Client, name string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+		in := in
+		in.Name = name
+		return api.CreateVM(ctx, in, opt)
+	}
+	cmd := &cobra.Command{
+		Use: "create NAME... --template TEMPLATE", Short: "Create VMs", Long: vmCreateLong, Args: takes(1, many),
+		DisableFlagsInUseLine: true, ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in.RAMMiB, in.DiskGiB = ram.value, disk.value
+			files := keys
+			if !cmd.Flags().Changed("ssh-key") && in.Owner == "" {
+				files = c.defaultKeys()
+			}
+			var err error
+			if in.SSHKeys, err = readKeys(files); err != nil {
+				return err
+			}
+			return a.run(cmd, c, args...)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&in.Template, "template", "t", "", "`name` of the template to start from")
+	f.StringVar(&in.Network, "network", "", "`name` of the network (the only one if there is one)")
+	f.StringVar(&in.Host, "host", "", "`name` of the host (the best one)")
+	f.StringVar(&in.Datastore, "datastore", "", "`name` of the datastore (the best one)")
+	f.IntVar(&in.VCPUs, "vcpus", 0, "`number` of virtual CPUs (1)")
+	f.Var(&ram, "ram", "memory, as 512M or 2G (512M)")
+	f.Var(&disk, "disk", "disk, as 10G (the template's size)")
+	f.StringArrayVar(&keys, "ssh-key", nil, "`file` with SSH public keys; may be repeated")
+	f.StringVar(&in.Owner, "owner", "", "`user` who owns it (you)")
+	f.BoolVar(&in.FullCopy, "full-copy", false, "copy the template instead of a thin overlay on it")
+	f.StringVar(&in.Purpose, "purpose", "", "what it is for, in `words`")
+	dryRunFlag(cmd, &a.dryRun)
+	completeFlags(cmd, map[string]completion{
+		"template": c.templateNames(false), "network": c.networkNames(false), "host": c.hostNames(false),
+		"datastore": c.datastoreNames(false), "owner": c.userNames(false),
+	})
+	return cmd
+}
+
+// sayVMCreated tells what the new VM is and how to get in.
+func (c *cli) sayVMCreated(name string, ch baadal.Change[baadal.VM]) string {
+	s := taskMessage[baadal.VM]("%s is created")(name, ch)
+	v := ch.Resource
+	if v == nil || v.State != baadal.VMRunning {
+		return s
+	}
+	took := ""
+	if t := ch.Task; t != nil && t.EndedAt != nil {
+		took = ", in " + durationText(t.EndedAt.Sub(t.CreatedAt))
+	}
+	return s + fmt.Sprintf("\n  %s runs on %s with address %s%s\n  sign in:          baadal vm ssh %s\n  console password: baadal vm password %s",
+		clean(v.Name), clean(v.Host), clean(v.Address), took, clean(v.Name), clean(v.Name))
+}
