@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -329,5 +330,45 @@ func TestLookupSees(t *testing.T) {
 		if err := code.exists(c.name, c.test); (err == nil) != c.ok {
 			t.Errorf("%q (test %t): %v, want found %t", c.name, c.test, err, c.ok)
 		}
+	}
+}
+
+// TestErrorCodesExist checks that each code that operate.md explains is given by
+// the code.
+func TestErrorCodesExist(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## What an error means")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var source strings.Builder
+	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		source.Write(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		for _, code := range names(cells[1]) {
+			n++
+			if !strings.Contains(source.String(), `"`+code+`"`) {
+				t.Errorf("operate.md explains %s, which nothing returns", code)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d codes were found in operate.md", n)
 	}
 }
