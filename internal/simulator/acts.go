@@ -61,7 +61,7 @@ func (w *World) Host(name string) (baadal.Host, error) {
 func (w *World) PowerOff(name string) error {
 	return w.act(name, func(h *host) error {
 		h.Off = true
-		h.setHung(false)
+		w.setHung(h, false)
 		h.lose(silent(h))
 		for _, d := range h.Domains {
 			w.stop(d, baadal.VMOff, w.now())
@@ -95,21 +95,26 @@ func silent(h *host) error {
 }
 
 // Hang makes libvirtd on a host stop or resume answering. Calls wait meanwhile,
-// and what happens is told to watchers later.
+// and what happens is told to watchers later; after the world's CallTimeout they
+// give the connection up.
 func (w *World) Hang(name string, hung bool) error {
 	return w.act(name, func(h *host) error {
-		h.setHung(hung)
+		w.setHung(h, hung)
 		return nil
 	})
 }
 
-func (h *host) setHung(hung bool) {
+func (w *World) setHung(h *host, hung bool) {
 	if h.Hung == hung {
 		return
 	}
 	h.Hung = hung
 	if hung {
+		h.lostAt = time.AfterFunc(w.cfg.CallTimeout, func() { w.giveUp(h) })
 		return
+	}
+	if h.lostAt != nil {
+		h.lostAt.Stop()
 	}
 	close(h.resume)
 	h.resume = make(chan struct{})
@@ -120,10 +125,19 @@ func (h *host) setHung(hung bool) {
 	}
 }
 
+// giveUp breaks the watches on a host whose libvirtd is still hung.
+func (w *World) giveUp(h *host) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if h.Hung {
+		h.lose(hungError(h, w.cfg.CallTimeout))
+	}
+}
+
 // RestartLibvirtd breaks all watches on a host; its domains run on.
 func (w *World) RestartLibvirtd(name string) error {
 	return w.act(name, func(h *host) error {
-		h.setHung(false)
+		w.setHung(h, false)
 		h.lose(baadal.Errorf(baadal.Unavailable, "libvirtd on %s closed the connection", h.Name).WithCode("host_unreachable"))
 		return nil
 	})

@@ -68,7 +68,7 @@ func TestCutGuestsAreSilent(t *testing.T) {
 }
 
 // watching collects the events of a host until the test or the watch ends.
-func watching(c *cloud, ctx context.Context, h baadal.Host) (events chan baadal.DomainEvent, ended chan error) {
+func watching(ctx context.Context, c *cloud, h baadal.Host) (events chan baadal.DomainEvent, ended chan error) {
 	events, ended = make(chan baadal.DomainEvent, 100), make(chan error, 1)
 	go func() { ended <- c.Hypervisor().Watch(ctx, h, func(e baadal.DomainEvent) { events <- e }) }()
 	return events, ended
@@ -96,14 +96,14 @@ func TestWatch(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		h, hv := c.host("host1"), c.Hypervisor()
-		events, ended := watching(c, ctx, h)
-		others, _ := watching(c, ctx, c.host("host2"))
+		events, ended := watching(ctx, c, h)
+		others, _ := watching(ctx, c, c.host("host2"))
 		synctest.Wait()
 		c.run("host1", uuid1, "IITD_a_web")
 		c.must(hv.Shutdown(ctx, h, uuid1))
 		asked := time.Now()
 		synctest.Wait()
-		if d := cmp.Diff([]string{"look", "off", "running"}, drain(events)); d != "" {
+		if d := cmp.Diff([]string{"look", "unknown", "running"}, drain(events)); d != "" {
 			t.Error(d)
 		}
 		e := <-events // nobody else wakes the world
@@ -134,7 +134,7 @@ func TestWatchArmedForWhatIsUnderWay(t *testing.T) {
 		h := c.run("host1", uuid1, "IITD_a_web")
 		c.must(c.Hypervisor().Shutdown(t.Context(), h, uuid1))
 		ctx, cancel := context.WithCancel(t.Context())
-		events, ended := watching(c, ctx, h)
+		events, ended := watching(ctx, c, h)
 		<-events
 		begun := time.Now()
 		if e := <-events; e.State != baadal.VMOff || time.Since(begun) != 5*time.Second {
@@ -157,7 +157,7 @@ func TestWatchEndsWithTheConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := open(t, simulator.Config{})
-			events, ended := watching(c, t.Context(), c.host("host1"))
+			events, ended := watching(t.Context(), c, c.host("host1"))
 			<-events
 			c.must(act(c))
 			c.wants(<-ended, "unavailable")
@@ -170,9 +170,6 @@ func TestHungLibvirtd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, simulator.Config{})
 		h := c.run("host1", uuid1, "IITD_a_web")
-		ctx, cancel := context.WithCancel(t.Context())
-		events, ended := watching(c, ctx, h)
-		<-events
 		c.must(c.Hang("host1", true))
 		begun := time.Now()
 		_, err := c.Hypervisor().Domains(t.Context(), h)
@@ -194,6 +191,11 @@ func TestHungLibvirtd(t *testing.T) {
 		}
 
 		// What happens meanwhile is told later, and calls that wait go on.
+		c.must(c.Hang("host1", false))
+		ctx, cancel := context.WithCancel(t.Context())
+		events, ended := watching(ctx, c, h)
+		<-events
+		c.must(c.Hang("host1", true))
 		c.must(c.VirshDestroy("host1", uuid1))
 		synctest.Wait()
 		if got := drain(events); len(got) != 0 {
@@ -210,6 +212,21 @@ func TestHungLibvirtd(t *testing.T) {
 		}
 		cancel()
 		<-ended
+	})
+}
+
+func TestWatchGivesAHungLibvirtdUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, simulator.Config{})
+		events, ended := watching(t.Context(), c, c.host("host1"))
+		<-events
+		begun := time.Now()
+		c.must(c.Hang("host1", true))
+		c.wants(<-ended, "unavailable/host_timeout")
+		if took := time.Since(begun); took < 30*time.Second || took > 31*time.Second {
+			t.Errorf("after %s", took)
+		}
 	})
 }
 
@@ -262,7 +279,7 @@ func TestTickWithAnotherClock(t *testing.T) {
 	h := c.run("host1", uuid1, "IITD_a_web")
 	c.must(c.Hypervisor().Shutdown(t.Context(), h, uuid1))
 	ctx, cancel := context.WithCancel(t.Context())
-	events, ended := watching(c, ctx, h)
+	events, ended := watching(ctx, c, h)
 	<-events
 	if got := c.state(h, uuid1); got != "running" {
 		t.Fatal(got)

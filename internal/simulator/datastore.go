@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"path"
+	"regexp"
 	"strings"
 
 	"baadal"
@@ -134,7 +135,11 @@ func (w *World) usable(h *host, p string) (*file, error) {
 	for at := p; at != ""; {
 		ds, f := w.lookup(at)
 		if f == nil || w.mounted(h, ds.Path) == nil {
-			return nil, baadal.Errorf(baadal.Conflict, "cannot open %s on %s", p, h.Name).WithCode("disk_missing").
+			code := "disk_missing"
+			if first != nil {
+				code = "template_missing"
+			}
+			return nil, baadal.Errorf(baadal.Conflict, "cannot open %s on %s", p, h.Name).WithCode(code).
 				WithDetail("cannot access storage file '%s': no such file or directory", at)
 		}
 		if first == nil {
@@ -197,6 +202,15 @@ func (w *World) moveFolder(ds *datastore, from, to, uuid string) error {
 func checkName(field, s string) error {
 	if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\x00\n") {
 		return baadal.Errorf(baadal.Invalid, "%s %q is not usable", field, s).WithCode("bad_name").WithField(field)
+	}
+	return nil
+}
+
+var uuidRE = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+func checkUUID(s string) error {
+	if !uuidRE.MatchString(s) {
+		return baadal.Errorf(baadal.Invalid, "%q is not a UUID", s).WithCode("bad_uuid")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func (s *Disks) CreateImage(ctx context.Context, bh baadal.Host, img baadal.VMIm
 		if err != nil {
 			return err
 		}
-		if err := checkName("identity", img.Identity); err != nil {
+		if err := errors.Join(checkName("identity", img.Identity), checkUUID(img.UUID)); err != nil {
 			return err
 		}
 		key := path.Join(baadal.DirImages, img.Identity)

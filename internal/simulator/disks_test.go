@@ -62,10 +62,14 @@ func TestSickDatastores(t *testing.T) {
 		want string
 		use  baadal.DatastoreUsage
 	}{
-		{"full", func(c *cloud) error { return c.FillUp(store.Path, 1000) }, "exhausted/datastore_full",
-			baadal.DatastoreUsage{Mounted: true, Writable: true, Capacity: 1 << 40, Used: 1<<40 - 1000, Free: 1000}},
-		{"read-only", func(c *cloud) error { return c.SetReadOnly(store.Path, true) }, "conflict/datastore_read_only",
-			baadal.DatastoreUsage{Mounted: true, Capacity: 1 << 40, Used: gib / 2, Free: 1<<40 - gib/2}},
+		{
+			"full", func(c *cloud) error { return c.FillUp(store.Path, 1000) }, "exhausted/datastore_full",
+			baadal.DatastoreUsage{Mounted: true, Writable: true, Capacity: 1 << 40, Used: 1<<40 - 1000, Free: 1000},
+		},
+		{
+			"read-only", func(c *cloud) error { return c.SetReadOnly(store.Path, true) }, "conflict/datastore_read_only",
+			baadal.DatastoreUsage{Mounted: true, Capacity: 1 << 40, Used: gib / 2, Free: 1<<40 - gib/2},
+		},
 		{"not mounted", func(c *cloud) error { return c.Mount("host1", store.Path, false) }, "conflict/datastore_not_mounted", baadal.DatastoreUsage{}},
 	}
 	for _, tt := range tests {
@@ -101,6 +105,7 @@ func TestBadImages(t *testing.T) {
 		"smaller than its template": {func(img *baadal.VMImage) { img.Bytes = gib }, "invalid/disk_too_small"},
 		"no size":                   {func(img *baadal.VMImage) { img.Bytes = 0 }, "invalid"},
 		"no template":               {func(img *baadal.VMImage) { img.Template = store.TemplateFile("none") }, "conflict/template_missing"},
+		"no UUID":                   {func(img *baadal.VMImage) { img.UUID = "web" }, "invalid/bad_uuid"},
 		"a path for a name":         {func(img *baadal.VMImage) { img.Identity = "../x" }, "invalid/bad_name"},
 	}
 	for name, tt := range tests {

@@ -54,7 +54,8 @@ func copyDomain(d baadal.Domain) baadal.Domain {
 	return d
 }
 
-// define makes or replaces a definition.
+// define makes or replaces a definition. The event of it tells no state, as
+// libvirt's does not.
 func (w *World) define(h *host, def baadal.Domain) error {
 	for uuid, other := range h.Domains {
 		if other.Def.Name == def.Name && uuid != def.UUID {
@@ -69,7 +70,7 @@ func (w *World) define(h *host, def baadal.Domain) error {
 	}
 	d.Def, d.Persistent = copyDomain(def), true
 	w.dirty = true
-	h.emit(baadal.DomainEvent{UUID: def.UUID, State: d.State, At: w.now()})
+	h.emit(baadal.DomainEvent{UUID: def.UUID, State: baadal.VMUnknown, At: w.now()})
 	return nil
 }
 

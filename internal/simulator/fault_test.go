@@ -16,7 +16,7 @@ import (
 
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	var errLost = errors.New("lost")
+	errLost := errors.New("lost")
 	tests := []struct {
 		name  string
 		rule  simulator.Rule

@@ -32,6 +32,7 @@ type host struct {
 	timer    *time.Timer          // fires at the next thing due, while someone watches
 	resume   chan struct{}        // closed when a hung libvirtd answers again or loses power
 	held     []baadal.DomainEvent // what a hung libvirtd will tell once it answers
+	lostAt   *time.Timer          // fires when watchers give a hung libvirtd up
 }
 
 // addressOf returns the address of the i-th host, counted from 0.
@@ -115,10 +116,14 @@ func (w *World) reach(ctx context.Context, op string, bh baadal.Host) (*host, er
 		case <-resume:
 		case <-ctx.Done():
 		case <-limit.C:
-			return nil, baadal.Errorf(baadal.Unavailable, "libvirtd on %s does not answer", h.Name).WithCode("host_unreachable").
-				WithDetail("no reply within %s", w.cfg.CallTimeout)
+			return nil, hungError(h, w.cfg.CallTimeout)
 		}
 	}
+}
+
+func hungError(h *host, after time.Duration) error {
+	return baadal.Errorf(baadal.Unavailable, "libvirtd on %s does not answer", h.Name).WithCode("host_timeout").
+		WithDetail("no reply within %s", after)
 }
 
 // answering returns the host if packets reach it and its key is the pinned one.
@@ -131,9 +136,9 @@ func (w *World) answering(bh baadal.Host) (*host, error) {
 		return nil, baadal.Errorf(baadal.Unavailable, "%s does not answer", nameOf(bh)).WithCode("host_unreachable").
 			WithDetail("dial tcp %s: i/o timeout", bh.SSHAddr())
 	}
-	if key, print := h.hostKey(); bh.HostKey != "" && strings.TrimSpace(bh.HostKey) != key {
+	if key, seen := h.hostKey(); bh.HostKey != "" && strings.TrimSpace(bh.HostKey) != key {
 		return nil, baadal.Errorf(baadal.Conflict, "the host key of %s has changed: all work on it has stopped", nameOf(bh)).WithCode("host_key_changed").
-			WithDetail("%s is pinned, %s was seen", bh.Fingerprint, print)
+			WithDetail("%s is pinned, %s was seen", bh.Fingerprint, seen)
 	}
 	return h, nil
 }

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -18,8 +19,8 @@ func (w *World) Hypervisor() *Hypervisor { return &Hypervisor{w: w} }
 // its old one.
 func (v *Hypervisor) Define(ctx context.Context, bh baadal.Host, d baadal.Domain) error {
 	return v.w.call(ctx, "hypervisor.define", bh, func(h *host) error {
-		if d.UUID == "" || d.Name == "" {
-			return baadal.Errorf(baadal.Invalid, "a domain needs a UUID and a name")
+		if err := errors.Join(checkUUID(d.UUID), checkName("domain name", d.Name)); err != nil {
+			return err
 		}
 		return v.w.define(h, d)
 	})
@@ -33,7 +34,7 @@ func (v *Hypervisor) Undefine(ctx context.Context, bh baadal.Host, uuid string) 
 			return nil
 		}
 		if d.active() {
-			return baadal.Errorf(baadal.Conflict, "%s is running on %s", d.Def.Name, h.Name).WithCode("domain_running").
+			return baadal.Errorf(baadal.Conflict, "%s is running on %s", d.Def.Name, h.Name).WithCode("domain_state").
 				WithDetail("its definition is kept while it runs")
 		}
 		v.w.undefine(d)
@@ -72,7 +73,7 @@ func (w *World) tryStart(h *host, uuid string, now bool) (bool, error) {
 	case d.State == baadal.VMRunning:
 		return true, nil
 	case d.active():
-		return false, baadal.Errorf(baadal.Conflict, "%s is paused on %s", d.Def.Name, h.Name).WithCode("domain_paused")
+		return false, baadal.Errorf(baadal.Conflict, "%s is paused on %s", d.Def.Name, h.Name).WithCode("domain_active")
 	case !now:
 		return false, nil
 	}
@@ -100,7 +101,7 @@ func (v *Hypervisor) Reboot(ctx context.Context, bh baadal.Host, uuid string) er
 			return noDomain(h, uuid)
 		}
 		if !d.active() {
-			return baadal.Errorf(baadal.Conflict, "%s is off", d.Def.Name).WithCode("domain_off")
+			return baadal.Errorf(baadal.Conflict, "%s is off", d.Def.Name).WithCode("domain_state")
 		}
 		v.w.askDown(d, true)
 		return nil
@@ -144,5 +145,5 @@ func (v *Hypervisor) Domains(ctx context.Context, bh baadal.Host) (all []baadal.
 }
 
 func noDomain(h *host, uuid string) error {
-	return baadal.Errorf(baadal.NotFound, "%s does not know the domain %s", h.Name, uuid).WithCode("no_domain")
+	return baadal.Errorf(baadal.NotFound, "%s does not know the domain %s", h.Name, uuid).WithCode("domain_unknown")
 }

@@ -63,8 +63,8 @@ func (h *host) line() string {
 	if h.Skew != 0 {
 		s += fmt.Sprintf(" skew=%s", h.Skew)
 	}
-	for _, p := range sortedKeys(h.Unmounted) {
-		s += " unmounted=" + p
+	if len(h.Unmounted) > 0 {
+		s += " unmounted=" + strings.Join(sortedKeys(h.Unmounted), ",")
 	}
 	return s
 }
@@ -83,17 +83,17 @@ func (d *domain) line(o snapshotOptions) string {
 }
 
 func describe(d *baadal.Domain) string {
-	s := fmt.Sprintf("name=%s vm=%d virt=%s vcpus=%d ram=%d", d.Name, d.VMID, d.Virt, d.VCPUs, d.RAMMiB)
+	words := []string{fmt.Sprintf("name=%s vm=%d virt=%s vcpus=%d ram=%d", d.Name, d.VMID, d.Virt, d.VCPUs, d.RAMMiB)}
 	for _, k := range d.Disks {
-		s += fmt.Sprintf(" %s=%s:%s", k.Target, k.Format, k.Path)
+		words = append(words, fmt.Sprintf("%s=%s:%s", k.Target, k.Format, k.Path))
 	}
 	if d.Seed != "" {
-		s += " seed=" + d.Seed
+		words = append(words, "seed="+d.Seed)
 	}
 	for _, n := range d.NICs {
-		s += fmt.Sprintf(" nic=%s@%s/%s/%d", strings.ToUpper(n.MAC), n.Network, n.Portgroup, n.VLAN)
+		words = append(words, fmt.Sprintf("nic=%s@%s/%s/%d", strings.ToUpper(n.MAC), n.Network, n.Portgroup, n.VLAN))
 	}
-	return s
+	return strings.Join(words, " ")
 }
 
 func (ds *datastore) lines() []string {
@@ -103,11 +103,11 @@ func (ds *datastore) lines() []string {
 		lines = append(lines, fmt.Sprintf("%s %s/%s %s", head, baadal.DirTemplates, name, f.line()))
 	}
 	for key, folder := range ds.Folders {
-		s := fmt.Sprintf("%s %s mark=%s", head, key, folder.Mark)
+		words := []string{head, key, "mark=" + folder.Mark}
 		for _, name := range sortedKeys(folder.Files) {
-			s += fmt.Sprintf(" %s: %s", name, folder.Files[name].line())
+			words = append(words, name+":", folder.Files[name].line())
 		}
-		lines = append(lines, s)
+		lines = append(lines, strings.Join(words, " "))
 	}
 	return lines
 }

@@ -75,7 +75,7 @@ func (v *Hypervisor) Watch(ctx context.Context, bh baadal.Host, fn func(baadal.D
 			return err
 		}
 		wt := &watcher{wake: make(chan struct{}, 1)}
-		wt.queue = []baadal.DomainEvent{{At: v.w.now()}}
+		wt.queue = []baadal.DomainEvent{{State: baadal.VMUnknown, At: v.w.now()}}
 		h.watchers[wt] = true
 		v.w.arm(h)
 		v.w.mu.Unlock()

@@ -127,6 +127,9 @@ func (w *World) Close() error {
 	for _, h := range w.state.Hosts {
 		h.lose(baadal.Errorf(baadal.Unavailable, "the simulated world is closed"))
 		h.stopTimer()
+		if h.lostAt != nil {
+			h.lostAt.Stop()
+		}
 	}
 	return w.release()
 }

@@ -207,18 +207,21 @@ func TestWriterHoldsAMovedDisk(t *testing.T) {
 
 func TestStartNeedsEveryFile(t *testing.T) {
 	t.Parallel()
-	breaks := map[string]func(c *cloud) error{
-		"template removed": func(c *cloud) error { return c.RemoveTemplate(store.Path, template) },
-		"folder removed":   func(c *cloud) error { return c.RemoveFolder(store.Path, "vm_images/IITD_a_web") },
-		"not mounted":      func(c *cloud) error { return c.Mount("host1", store.Path, false) },
+	breaks := map[string]struct {
+		act  func(c *cloud) error
+		want string
+	}{
+		"template removed": {func(c *cloud) error { return c.RemoveTemplate(store.Path, template) }, "conflict/template_missing"},
+		"folder removed":   {func(c *cloud) error { return c.RemoveFolder(store.Path, "vm_images/IITD_a_web") }, "conflict/disk_missing"},
+		"not mounted":      {func(c *cloud) error { return c.Mount("host1", store.Path, false) }, "conflict/disk_missing"},
 	}
-	for name, act := range breaks {
+	for name, tt := range breaks {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := open(t, simulator.Config{})
 			h := c.create("host1", uuid1, "IITD_a_web")
-			c.must(act(c))
-			c.wants(c.Hypervisor().Start(t.Context(), h, uuid1), "conflict/disk_missing")
+			c.must(tt.act(c))
+			c.wants(c.Hypervisor().Start(t.Context(), h, uuid1), tt.want)
 			if got := c.state(h, uuid1); got != "off" {
 				t.Errorf("state %s", got)
 			}
@@ -242,10 +245,10 @@ func TestRefusals(t *testing.T) {
 	c.wants(c.Prober().Alive(t.Context(), other), "conflict/host_key_changed")
 	c.must(c.ChangeHostKey("host1"))
 	c.wants(hv.Start(t.Context(), h, uuid1), "conflict/host_key_changed")
-	key, print, err := c.Prober().Fingerprint(t.Context(), h.SSHAddr())
+	key, seen, err := c.Prober().Fingerprint(t.Context(), h.SSHAddr())
 	c.must(err)
-	if again := c.host("host1"); key != again.HostKey || print != again.Fingerprint || key == h.HostKey {
-		t.Errorf("fingerprint %s of %s, want %s of %s", print, key, again.Fingerprint, again.HostKey)
+	if again := c.host("host1"); key != again.HostKey || seen != again.Fingerprint || key == h.HostKey {
+		t.Errorf("fingerprint %s of %s, want %s of %s", seen, key, again.Fingerprint, again.HostKey)
 	}
 }
 
