@@ -3,6 +3,8 @@ package libvirt
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
@@ -112,8 +114,8 @@ func (h *Hypervisor) Start(ctx context.Context, host baadal.Host, uuid string) e
 	}
 	_, err = call(ctx, l, op, func(rpc *golibvirt.Libvirt) (struct{}, error) {
 		_, err := rpc.DomainCreateWithFlags(dom, 0)
-		if err == nil || !isCode(err, golibvirt.ErrOperationInvalid) {
-			return struct{}{}, err
+		if err == nil {
+			return struct{}{}, nil
 		}
 		if state, _, lookErr := rpc.DomainGetState(dom, 0); lookErr == nil && stateOf(golibvirt.DomainState(state)) == baadal.VMRunning {
 			return struct{}{}, nil
@@ -128,7 +130,7 @@ func (h *Hypervisor) Start(ctx context.Context, host baadal.Host, uuid string) e
 func (h *Hypervisor) Shutdown(ctx context.Context, host baadal.Host, uuid string) error {
 	return h.ask(ctx, host, uuid, "shut down domain", func(rpc *golibvirt.Libvirt, dom golibvirt.Domain) error {
 		err := rpc.DomainShutdownFlags(dom, golibvirt.DomainShutdownDefault)
-		if isCode(err, golibvirt.ErrOperationInvalid) && isOff(rpc, dom) {
+		if err != nil && isOff(rpc, dom) {
 			return nil
 		}
 		return err
@@ -166,7 +168,7 @@ func (h *Hypervisor) Destroy(ctx context.Context, host baadal.Host, uuid string)
 	if err == nil {
 		_, err = call(ctx, l, op, func(rpc *golibvirt.Libvirt) (struct{}, error) {
 			err := rpc.DomainDestroyFlags(dom, golibvirt.DomainDestroyDefault)
-			if isCode(err, golibvirt.ErrOperationInvalid) && isOff(rpc, dom) {
+			if err != nil && isOff(rpc, dom) {
 				err = nil
 			}
 			return struct{}{}, err
@@ -197,18 +199,42 @@ func (h *Hypervisor) lookup(ctx context.Context, host baadal.Host, uuid, op stri
 	return l, dom, err
 }
 
-// makeConsole makes the folder for a VM's sockets, for root alone: QEMU makes
-// the sockets themselves open to everyone. Once per connection is enough.
+// makeConsole makes the folder for a VM's sockets, for QEMU's user alone: QEMU
+// makes the sockets themselves open to everyone. Once per connection is enough.
 func (h *Hypervisor) makeConsole(ctx context.Context, l *link, dir string) error {
 	if h.pool == nil || dir == "" || l.hasConsole(dir) {
 		return nil
 	}
-	_, err := h.pool.RunOK(ctx, l.host, ssh.Command{Argv: []string{"install", "-d", "-m", "0700", "--", dir}})
+	owner, err := call(ctx, l, "make console folder", qemuUser)
 	if err != nil {
+		return err
+	}
+	argv := append([]string{"install", "-d", "-m", "0700"}, owner...)
+	if _, err := h.pool.RunOK(ctx, l.host, ssh.Command{Argv: append(argv, "--", dir)}); err != nil {
 		return fmt.Errorf("make console folder: %w", err)
 	}
 	l.setConsole(dir, true)
 	return nil
+}
+
+// qemuUser asks which user and group QEMU runs as, as arguments of install;
+// none if that is root or libvirt does not tell.
+func qemuUser(rpc *golibvirt.Libvirt) ([]string, error) {
+	caps, err := capabilities(rpc)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range caps.Host.SecModel {
+		if m.Name != "dac" || len(m.Labels) == 0 {
+			continue
+		}
+		user, group, ok := strings.Cut(m.Labels[0].Value, ":")
+		user, group = strings.TrimPrefix(user, "+"), strings.TrimPrefix(group, "+")
+		if _, err := strconv.ParseUint(user+group, 10, 64); ok && err == nil {
+			return []string{"-o", user, "-g", group}, nil
+		}
+	}
+	return nil, nil
 }
 
 // removeConsole removes the files that QEMU made in the folder, then the folder
