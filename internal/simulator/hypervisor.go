@@ -2,7 +2,7 @@ package simulator
 
 import (
 	"context"
-	"errors"
+	"path"
 	"slices"
 	"strings"
 
@@ -19,11 +19,37 @@ func (w *World) Hypervisor() *Hypervisor { return &Hypervisor{w: w} }
 // its old one.
 func (v *Hypervisor) Define(ctx context.Context, bh baadal.Host, d baadal.Domain) error {
 	return v.w.call(ctx, "hypervisor.define", bh, func(h *host) error {
-		if err := errors.Join(checkUUID(d.UUID), checkName("domain name", d.Name)); err != nil {
+		if err := checkDomain(d); err != nil {
 			return err
 		}
 		return v.w.define(h, d)
 	})
+}
+
+// checkDomain refuses what libvirt, or who speaks to it, would not take.
+func checkDomain(d baadal.Domain) error {
+	if err := checkUUID(d.UUID); err != nil {
+		return err
+	}
+	invalid := func(format string, args ...any) error { return baadal.Errorf(baadal.Invalid, format, args...) }
+	switch {
+	case d.Virt != "kvm" && d.Virt != "qemu":
+		return invalid("virtualisation type %q is neither kvm nor qemu", d.Virt)
+	case d.Name == "" || d.VCPUs < 1 || d.RAMMiB < 1:
+		return invalid("domain %q has no name, CPU or memory", d.Name)
+	case len(d.Disks) == 0:
+		return invalid("domain %s has no disk", d.Name)
+	case !path.IsAbs(d.Console):
+		return invalid("console folder %q of %s is not an absolute path", d.Console, d.Name)
+	case d.Seed != "" && !path.IsAbs(d.Seed):
+		return invalid("seed %q of %s is not an absolute path", d.Seed, d.Name)
+	}
+	for _, disk := range d.Disks {
+		if !path.IsAbs(disk.Path) || (disk.Format != "qcow2" && disk.Format != "raw") {
+			return invalid("disk %q of %s is not an absolute path to a qcow2 or raw file", disk.Path, d.Name)
+		}
+	}
+	return nil
 }
 
 // Undefine removes a definition; a running domain is refused with Conflict.

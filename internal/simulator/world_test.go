@@ -83,8 +83,8 @@ func definition(uuid, identity string) baadal.Domain {
 	return baadal.Domain{
 		UUID: uuid, Name: identity, VMID: 7, Virt: "kvm", VCPUs: 2, RAMMiB: 1024,
 		Disks: []baadal.DomainDisk{{Path: store.ImageFile(identity), Format: "qcow2", Target: "vda"}},
-		Seed:  store.SeedFile(identity),
-		NICs:  []baadal.DomainNIC{{MAC: "a2:00:00:00:00:0" + uuid[len(uuid)-1:], Network: "ovs-net", Portgroup: "vlan10", VLAN: 10}},
+		Seed:  store.SeedFile(identity), Console: "/run/baadal/" + uuid,
+		NICs: []baadal.DomainNIC{{MAC: "a2:00:00:00:00:0" + uuid[len(uuid)-1:], Network: "ovs-net", Portgroup: "vlan10", VLAN: 10}},
 	}
 }
 
