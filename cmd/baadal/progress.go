@@ -26,10 +26,14 @@ type tracker struct {
 	mu    sync.Mutex
 	drawn bool
 	last  map[int64]string // what was written last of each task, without a terminal
+	shown time.Time        // when a transfer was drawn last, on a terminal
 	tasks map[int64]baadal.Task
 	order []int64
 	begin time.Time
 }
+
+// redraw is how long a drawn transfer stays at least.
+const redraw = 100 * time.Millisecond
 
 // newTracker returns a tracker on standard error; --quiet and --json without
 // a terminal silence it.
@@ -91,8 +95,13 @@ func (p *tracker) bytes(label string, done, total int64) {
 		}
 		return
 	}
+	now := p.now()
+	if done < total && now.Sub(p.shown) < redraw {
+		return
+	}
+	p.shown = now
 	rate := ""
-	if d := p.now().Sub(p.begin); d > time.Second {
+	if d := now.Sub(p.begin); d > time.Second {
 		rate = bytesText(int64(float64(done)/d.Seconds())) + "/s"
 	}
 	p.write(fmt.Sprintf("%s %s %3d %%  %s of %s  %s", clean(label), bar(percent, 20), percent, bytesText(done), bytesText(total), rate))

@@ -165,7 +165,7 @@ func (c *cli) prepare(cmd *cobra.Command) {
 			return run(cmd, args)
 		}
 	} else if cmd.Run == nil && cmd.HasSubCommands() {
-		cmd.Args = unknownVerb
+		cmd.Args, cmd.DisableFlagsInUseLine = unknownVerb, true
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	for _, sub := range cmd.Commands() {

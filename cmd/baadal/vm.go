@@ -37,8 +37,8 @@ func (c *cli) vmListing() listing[baadal.VM] {
 		name:  func(v baadal.VM) string { return v.Name },
 		empty: "No VMs yet. Create one: baadal vm create NAME --template TEMPLATE",
 		columns: []column[baadal.VM]{
-			{title: "Name", cell: func(v baadal.VM) string { return v.Name }, min: 12},
-			{title: "State", cell: vmStateText, state: true},
+			{title: "Name", cell: func(v baadal.VM) string { return v.Name }, min: 20},
+			{title: "State", cell: vmStateText, state: true, min: 12},
 			{title: "Address", cell: func(v baadal.VM) string { return dash(v.Address) }, drop: 1},
 			{title: "Host", cell: func(v baadal.VM) string { return dash(v.Host) }, drop: 2, min: 8},
 			{title: "vCPUs", right: true, cell: func(v baadal.VM) string { return fmt.Sprint(v.VCPUs) }, drop: 4},
@@ -212,8 +212,9 @@ func (c *cli) vmSSHCommand() *cobra.Command {
 	return cmd
 }
 
-// guestUser is whom cloud images let in with the owner's SSH keys.
-const guestUser = "cloud"
+// guestUser is whom every image lets in with the VM's SSH keys; an image's own
+// default user has them too.
+const guestUser = "root"
 
 // sshArgs returns the arguments for ssh. The address comes from the server, so
 // it is only used if it is one: ssh would take a leading dash for an option.
