@@ -25,7 +25,7 @@ func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-s.draining:
-		s.writeProblem(w, r, baadal.Errorf(baadal.Unavailable, "the server is about to end").WithCode("draining"))
+		s.writeProblem(w, r, draining())
 		return
 	default:
 	}
@@ -38,4 +38,8 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = w.Write([]byte("ready\n")) // the client went away: nobody is left to tell
+}
+
+func draining() error {
+	return baadal.Errorf(baadal.Unavailable, "the server is about to end").WithCode("draining")
 }

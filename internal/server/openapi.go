@@ -78,8 +78,7 @@ func (s *Server) finishSpec() {
 	}
 }
 
-// neverNull says that arrays are arrays: we never send null for one, and do
-// not take it either.
+// neverNull says that arrays are arrays: we never send null for one.
 func neverNull(sc *huma.Schema) {
 	if sc == nil {
 		return

@@ -78,7 +78,9 @@ func (st *stream) run(hc huma.Context, reset bool) {
 	wake, stop := st.s.svc.EventSignal()
 	defer stop()
 
-	hello := fmt.Sprintf("retry: %d\n\n", retryAfterMillis)
+	// The id alone tells where the stream starts, for a client that loses it
+	// before the first event.
+	hello := fmt.Sprintf("retry: %d\nid: %d\n\n", retryAfterMillis, st.last)
 	if reset {
 		hello += fmt.Sprintf("id: %d\nevent: reset\ndata: {\"last_id\":%d}\n\n", st.last, st.last)
 	}

@@ -36,9 +36,13 @@ func (s *Server) getTask(ctx context.Context, in *taskIn) (*oneOut[baadal.Task],
 	if wait == 0 {
 		return one(s.svc.Task(ctx, actor(ctx), in.ID.ID))
 	}
-	ctx, stop := s.untilDrained(ctx)
+	waiting, stop := s.untilDrained(ctx)
 	defer stop()
-	return one(s.svc.WaitTask(ctx, actor(ctx), in.ID.ID, in.After, min(wait, maxWait)))
+	t, err := s.svc.WaitTask(waiting, actor(ctx), in.ID.ID, in.After, min(wait, maxWait))
+	if waiting.Err() != nil && ctx.Err() == nil {
+		err = draining()
+	}
+	return one(t, err)
 }
 
 func (s *Server) cancelTask(ctx context.Context, in *struct{ ID }) (*oneOut[baadal.Task], error) {
