@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// config is the configuration file of `baadal serve`; docs/baadal.example.yaml
+// says what each value means. What can change while the cloud runs is a
+// setting, not a line here.
+type config struct {
+	Listen         string     `yaml:"listen"`
+	State          string     `yaml:"state"`
+	Database       string     `yaml:"database"`
+	SSHKey         string     `yaml:"ssh_key"`
+	TLS            tlsConfig  `yaml:"tls"`
+	DHCP           dhcpConfig `yaml:"dhcp"`
+	Log            logConfig  `yaml:"log"`
+	MetricsPublic  bool       `yaml:"metrics_public"`
+	TrustedProxies []string   `yaml:"trusted_proxies"`
+	Workers        int        `yaml:"workers"`
+}
+
+type tlsConfig struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+type dhcpConfig struct {
+	Kind       string   `yaml:"kind"` // isc or none
+	Address    string   `yaml:"address"`
+	User       string   `yaml:"user"`
+	HostKey    string   `yaml:"host_key"`
+	File       string   `yaml:"file"`
+	MainConfig string   `yaml:"main_config"`
+	Restart    []string `yaml:"restart"`
+}
+
+type logConfig struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"` // text or json
+}
+
+// defaultConfig is what holds without a file.
+func defaultConfig() config {
+	return config{
+		Listen: "127.0.0.1:8080", State: "/var/lib/baadal", DHCP: dhcpConfig{Kind: "none", User: "root"},
+		Log: logConfig{Level: "info", Format: "text"}, Workers: 64,
+	}
+}
+
+// readConfig reads and checks a file; an empty path means the defaults. Unknown
+// keys are errors: a misspelt one would silently not count.
+func readConfig(ctx context.Context, path string) (config, error) {
+	c := defaultConfig()
+	if path != "" {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return c, fmt.Errorf("read configuration: %w", err)
+		}
+		dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
+		if err := dec.DecodeContext(ctx, &c); err != nil && !strings.Contains(err.Error(), "EOF") {
+			return c, fmt.Errorf("configuration %s:\n%s", path, yaml.FormatError(err, false, true))
+		}
+	}
+	return c, nil
+}
+
+// complete fills in what depends on other values, and checks everything: all
+// mistakes are told at once.
+func (c *config) complete() error {
+	if c.Database == "" {
+		c.Database = "sqlite:" + filepath.Join(c.State, "baadal.db")
+	}
+	if c.SSHKey == "" {
+		c.SSHKey = filepath.Join(c.State, "id_ed25519")
+	}
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen", "%q is not host:port", c.Listen)
+	}
+	if !filepath.IsAbs(c.State) {
+		bad("state", "%q is not an absolute folder", c.State)
+	}
+	if !strings.HasPrefix(c.Database, "sqlite:") && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
+		bad("database", "begin it with sqlite: or postgres://") // its text may hold a password
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		bad("tls", "certificate and key go together")
+	}
+	for key, file := range map[string]string{"tls.certificate": c.TLS.Certificate, "tls.key": c.TLS.Key} {
+		if _, err := os.Stat(file); file != "" && err != nil {
+			bad(key, "%v", err)
+		}
+	}
+	c.checkDHCP(bad)
+	if _, err := c.logLevel(); err != nil {
+		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		bad("log.format", "%q is not text or json", c.Log.Format)
+	}
+	if c.Workers < 1 || c.Workers > 10000 {
+		bad("workers", "%d is not between 1 and 10000", c.Workers)
+	}
+	if _, err := c.proxies(); err != nil {
+		bad("trusted_proxies", "%v", err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *config) checkDHCP(bad func(key, format string, args ...any)) {
+	switch c.DHCP.Kind {
+	case "none":
+	case "isc":
+		if c.DHCP.Address == "" {
+			bad("dhcp.address", "where is the DHCP server? Give the address of its sshd")
+		}
+		if c.DHCP.HostKey == "" {
+			bad("dhcp.host_key", "pin the key of its sshd: ssh-keyscan -t ed25519 %s", c.DHCP.Address)
+		}
+	default:
+		bad("dhcp.kind", "%q is not isc or none", c.DHCP.Kind)
+	}
+}
+
+func (c *config) logLevel() (level slog.Level, err error) {
+	err = level.UnmarshalText([]byte(c.Log.Level))
+	return level, err
+}
+
+func (c *config) logger() *slog.Logger {
+	level, _ := c.logLevel()
+	opt := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opt))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opt))
+}
+
+func (c *config) proxies() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, aerr := netip.ParseAddr(s)
+			if aerr != nil {
+				return nil, err
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
