@@ -53,7 +53,7 @@ func (c *cli) showDatastore(d baadal.Datastore) {
 		{"Mounted on", strings.Join(d.Hosts, ", ")},
 		{"Measured", measured},
 		{"Added", agoText(c.now(), d.CreatedAt)},
-		{"Can", actionsText(d.Actions, baadal.ActionDatastoreRemove)},
+		{"Can", actionsText(d.Actions)},
 	})
 }
 

@@ -191,7 +191,7 @@ func taskReport(t baadal.Task) report {
 		r.Detail = fmt.Sprintf("failed at step %q", t.Step)
 	}
 	r.Next = []baadal.Offer{{Label: "See its steps", Action: fmt.Sprintf("baadal task show %d", t.ID)}}
-	if t.Actions[string(baadal.ActionTaskRetry)].Allowed {
+	if t.Actions["retry"].Allowed {
 		r.Next = append(r.Next, baadal.Offer{Label: "Try again", Action: fmt.Sprintf("baadal task retry %d", t.ID)})
 	}
 	return r

@@ -101,7 +101,7 @@ func TestPrintedErrors(t *testing.T) {
 		ID: 12, Kind: baadal.TaskVMCreate, State: baadal.TaskFailed, Step: "define", Code: "no_memory", Message: "host h1 has no memory left",
 		Subject: baadal.Subject{Kind: "vm", Name: "web1"},
 		Steps:   []baadal.TaskStep{{Name: "disk", State: baadal.StepUndone}, {Name: "define", State: baadal.StepFailed}},
-		Actions: map[string]baadal.Access{"task.retry": {Allowed: true}},
+		Actions: map[string]baadal.Access{"retry": {Allowed: true}},
 	}
 	busy := baadal.Errorf(baadal.Conflict, "web1 is held by task 7 (Start VM)").WithCode("vm_busy").WithTask(7).
 		WithDetail("step %q, 40 %%", "start").WithNext("Wait for it", "baadal task wait 7").WithNext("Or go away", "")

@@ -65,7 +65,7 @@ func (c *cli) showHost(h baadal.Host) {
 		{"Network", fmt.Sprintf("%s, MAC %s", dash(h.NIC), dash(h.MAC))},
 		{"Versions", fmt.Sprintf("libvirt %s, QEMU %s", dash(h.Libvirt), dash(h.QEMU))},
 		{"Added", agoText(c.now(), h.CreatedAt)},
-		{"Can", actionsText(h.Actions, baadal.ActionHostCheck, baadal.ActionHostRemove)},
+		{"Can", actionsText(h.Actions)},
 	})
 	c.checks(h.Checks)
 }

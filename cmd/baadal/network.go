@@ -59,7 +59,7 @@ func (c *cli) showNetwork(n baadal.Network) {
 		{"On the hosts", fmt.Sprintf("libvirt network %s, portgroup %s", n.Bridge, n.Portgroup)},
 		{"DHCP server", applied},
 		{"Created", agoText(c.now(), n.CreatedAt)},
-		{"Can", actionsText(n.Actions, baadal.ActionNetworkDelete)},
+		{"Can", actionsText(n.Actions)},
 	})
 }
 

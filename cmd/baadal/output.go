@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"baadal"
@@ -125,11 +127,10 @@ func (l listing[T]) show(c *cli, page baadal.List[T], filtered bool) error {
 }
 
 // actionsText lists what may be done with a resource now.
-func actionsText(actions map[string]baadal.Access, order ...baadal.Action) string {
+func actionsText(actions map[string]baadal.Access) string {
 	var can []string
-	for _, a := range order {
-		if actions[string(a)].Allowed {
-			_, verb, _ := strings.Cut(string(a), ".")
+	for _, verb := range slices.Sorted(maps.Keys(actions)) {
+		if actions[verb].Allowed {
 			can = append(can, verb)
 		}
 	}

@@ -110,7 +110,7 @@ func (c *cli) showTask(t baadal.Task) {
 		{"Begun", agoText(c.now(), t.CreatedAt)},
 		{"Took", c.taskTook(t)},
 		{"Deadline", deadline},
-		{"Can", actionsText(t.Actions, baadal.ActionTaskCancel, baadal.ActionTaskRetry, baadal.ActionTaskIgnore)},
+		{"Can", actionsText(t.Actions)},
 	})
 	if len(t.Steps) == 0 {
 		return

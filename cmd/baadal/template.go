@@ -52,7 +52,7 @@ func (c *cli) showTemplate(t baadal.Template) {
 		{"Came from", t.Source},
 		{"VMs on it", fmt.Sprint(t.VMs)},
 		{"Imported", agoText(c.now(), t.CreatedAt)},
-		{"Can", actionsText(t.Actions, baadal.ActionTemplateDelete)},
+		{"Can", actionsText(t.Actions)},
 	})
 }
 

@@ -110,8 +110,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Created", agoText(now, v.CreatedAt)},
 		{"Deleted", deleted},
 		{"Id", fmt.Sprintf("%d, %s", v.ID, v.UUID)},
-		{"Can", actionsText(v.Actions, baadal.ActionVMStart, baadal.ActionVMShutdown, baadal.ActionVMReboot,
-			baadal.ActionVMDestroy, baadal.ActionVMDelete, baadal.ActionVMRestore)},
+		{"Can", actionsText(v.Actions)},
 	})
 }
 
