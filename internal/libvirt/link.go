@@ -64,10 +64,14 @@ func (l *link) isDone() bool {
 
 // lost is the error of what was under way when the connection ended.
 func (l *link) lost(op string, cause error) error {
-	return &baadal.Error{
+	e := &baadal.Error{
 		Kind: baadal.Unavailable, Code: "libvirt_lost", Err: cause,
 		Title: fmt.Sprintf("%s on %s", op, l.host.Name), Detail: "the connection to libvirtd was lost",
 	}
+	if why, ok := errors.AsType[*baadal.Error](l.conn.why()); ok { // the host's connection is what was lost
+		e.Detail, e.Err = why.Error(), why
+	}
+	return e
 }
 
 // call runs one RPC. go-libvirt has no deadlines: the call is left behind when
@@ -115,6 +119,7 @@ type guard struct {
 	net.Conn
 	once sync.Once
 	done chan struct{}
+	end  error // why it ended; read it after done
 
 	frame frame
 }
@@ -128,20 +133,36 @@ func (g *guard) Read(b []byte) (int, error) {
 		err = g.frame.check(b[:n])
 	}
 	if err != nil {
-		_ = g.Close()
+		g.finish(err)
 		return 0, err
 	}
 	return n, nil
 }
 
-// Close ends the stream and all calls on it, now. The other side may be
-// silent, so that closing waits for nobody.
+// Close ends the stream and all calls on it, now.
 func (g *guard) Close() error {
+	g.finish(net.ErrClosed)
+	return nil
+}
+
+// finish closes the stream. The other side may be silent, so that closing waits
+// for nobody.
+func (g *guard) finish(why error) {
 	g.once.Do(func() {
+		g.end = why
 		close(g.done)
 		go func() { _ = g.Conn.Close() }()
 	})
-	return nil
+}
+
+// why is what ended the stream; nil if it has not ended.
+func (g *guard) why() error {
+	select {
+	case <-g.done:
+		return g.end
+	default:
+		return nil
+	}
 }
 
 // Limits of a packet: its length and header; libvirt's VIR_NET_MESSAGE_MAX with

@@ -135,6 +135,30 @@ func (c *conn) why() string {
 	return "the connection was closed"
 }
 
+// stream is a stream over the connection. After the connection was dropped it
+// says why; by itself it would only end.
+type stream struct {
+	net.Conn
+	conn *conn
+}
+
+func (s *stream) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	return n, s.explain(err)
+}
+
+func (s *stream) Write(b []byte) (int, error) {
+	n, err := s.Conn.Write(b)
+	return n, s.explain(err)
+}
+
+func (s *stream) explain(err error) error {
+	if reason := s.conn.reason.Load(); err != nil && reason != nil {
+		return unavailable(s.conn.host, *reason, err)
+	}
+	return err
+}
+
 // wire is the TCP connection, which remembers when it last heard the host.
 type wire struct {
 	net.Conn

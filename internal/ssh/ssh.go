@@ -134,7 +134,7 @@ func (p *Pool) Alive(hostID int64) bool {
 
 // DialUnix opens a stream to a Unix socket on the host (direct-streamlocal; not
 // counted against MaxSessions). Deadlines cannot be set on it: close it
-// instead. It fails with EOF once the host's connection is lost.
+// instead. It fails with Unavailable once the host has fallen silent.
 func (p *Pool) DialUnix(ctx context.Context, host baadal.Host, path string) (net.Conn, error) {
 	ctx, cancel := p.callContext(ctx, 0)
 	defer cancel()
@@ -147,7 +147,7 @@ func (p *Pool) DialUnix(ctx context.Context, host baadal.Host, path string) (net
 		if err != nil {
 			return nil, refusedSocket(c, path, err)
 		}
-		return s, nil
+		return &stream{Conn: s, conn: c}, nil
 	}, func(s net.Conn) { _ = s.Close() })
 }
 
