@@ -41,8 +41,8 @@ type Hypervisor interface {
 // Disks works on a datastore through a host that mounts it. A folder carries
 // the mark (the UUID) of the VM that made it; a folder with another mark, or
 // without one, is never changed or removed: Conflict. Methods may be called
-// again after any failure; a full datastore is Exhausted, a read-only or
-// missing one Invalid with the fix in its words.
+// again after any failure; a full datastore is Exhausted, a read-only
+// one, or one that is not mounted, a Conflict with the fix in its words.
 type Disks interface {
 	// CreateImage makes the VM's folder with its first disk and its seed, as a whole or not at all. The same again is success.
 	CreateImage(ctx context.Context, host baadal.Host, img baadal.VMImage) error

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,19 +46,52 @@ func (w *Workflows) templateImport() task.Body {
 func (w *Workflows) templateDelete() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskTemplateDelete,
-		Steps: []task.Step{{Name: "remove", Do: w.removeTemplate}},
+		Steps: []task.Step{{Name: "remove", Do: w.removeTemplate, Undo: w.lookForTemplate}},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			return r.Task.Subject.Name + " is deleted successfully", tx.DeleteTemplate(r.Task.Subject.ID)
 		},
-		Undone: func(tx *store.Tx, r *task.Run) error {
-			t, err := tx.Template(r.Task.Subject.ID)
-			if err != nil {
-				return err
-			}
-			t.State = baadal.TemplateReady
-			return tx.UpdateTemplate(&t)
-		},
+		Undone: templateNotDeleted,
 	}
+}
+
+// gone says whether a template's file is gone although its removal failed.
+type gone struct {
+	File bool `json:"file"`
+}
+
+// lookForTemplate is the undo of a removal: a file that is gone cannot come
+// back, so it looks which of the two it is.
+func (w *Workflows) lookForTemplate(ctx context.Context, r *task.Run) error {
+	t, ds, host, err := w.loadTemplate(ctx, r)
+	if err != nil {
+		return err
+	}
+	entries, err := w.sys.Disks.Entries(ctx, host, ds)
+	if err != nil {
+		return err
+	}
+	there := slices.ContainsFunc(entries, func(e baadal.DatastoreEntry) bool {
+		return e.Area == baadal.DirTemplates && e.Name == t.File
+	})
+	return r.Record(gone{File: !there})
+}
+
+// templateNotDeleted makes a template whose file is still there usable again,
+// and forgets one whose file is gone.
+func templateNotDeleted(tx *store.Tx, r *task.Run) error {
+	var g gone
+	if _, err := r.Output("remove", &g); err != nil {
+		return err
+	}
+	if g.File {
+		return tx.DeleteTemplate(r.Task.Subject.ID)
+	}
+	t, err := tx.Template(r.Task.Subject.ID)
+	if err != nil {
+		return err
+	}
+	t.State = baadal.TemplateReady
+	return tx.UpdateTemplate(&t)
 }
 
 func (w *Workflows) loadTemplate(ctx context.Context, r *task.Run) (t baadal.Template, ds baadal.Datastore, host baadal.Host, err error) {

@@ -1,0 +1,261 @@
+package workflow_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"baadal"
+	"baadal/internal/service"
+	"baadal/internal/simulator"
+	"baadal/internal/store"
+	"baadal/internal/task"
+	"baadal/internal/task/tasktest"
+	"baadal/internal/workflow"
+)
+
+var (
+	_ workflow.Hypervisor = (*simulator.Hypervisor)(nil)
+	_ workflow.Disks      = (*simulator.Disks)(nil)
+	_ workflow.DHCP       = (*simulator.DHCP)(nil)
+	_ workflow.Prober     = (*simulator.Prober)(nil)
+	_ workflow.Guests     = (*simulator.Guests)(nil)
+)
+
+// cloud is a store, a simulated world and the service on them, in one folder.
+type cloud struct {
+	db    *store.DB
+	world *simulator.World
+	sys   workflow.Systems
+	svc   *service.Service
+	queue *task.Queue
+	spool string
+	actor baadal.Actor
+	close func()
+}
+
+// open opens a folder, empty or left by a killed process. The queue is not
+// started.
+func open(tb testing.TB, dir string) *cloud {
+	tb.Helper()
+	db, err := store.Open(context.Background(), store.Config{DSN: "sqlite:" + filepath.Join(dir, "baadal.db")})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	world, err := simulator.Open(simulator.Config{Dir: filepath.Join(dir, "world"), Hosts: 3})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
+	c.sys = workflow.Systems{
+		Hypervisor: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+	}
+	c.queue = task.New(db, task.Options{})
+	c.queue.Register(c.bodies()...)
+	c.svc = service.New(db, c.queue, service.Options{Prober: world.Prober(), Spool: c.spool})
+	c.close = func() {
+		if err := db.Close(); err != nil {
+			tb.Error(err)
+		}
+		if err := world.Close(); err != nil {
+			tb.Error(err)
+		}
+	}
+	return c
+}
+
+func (c *cloud) bodies() []task.Body {
+	return workflow.New(c.db, c.sys, workflow.Options{Spool: c.spool}).Bodies()
+}
+
+// furnish makes what a first VM needs: an owner, three hosts that are up, a
+// measured datastore, a template and a network.
+func (c *cloud) furnish(tb testing.TB) {
+	tb.Helper()
+	ctx := context.Background()
+	if _, err := c.world.AddTemplate("/mnt/datastore", "tiny.img", 1<<30); err != nil {
+		tb.Fatal(err)
+	}
+	err := c.db.Update(ctx, func(tx *store.Tx) error {
+		org, err := tx.CreateOrganisation("IITD", "")
+		if err != nil {
+			return err
+		}
+		u := baadal.User{Username: "asha", OrganisationID: org.ID, Organisation: org.Name, Roles: baadal.Roles()}
+		if err := tx.CreateUser(&u, "x"); err != nil {
+			return err
+		}
+		c.actor = baadal.Actor{User: u}
+		for i := range 3 {
+			h, err := c.world.Host(fmt.Sprintf("host%d", i+1))
+			if err != nil {
+				return err
+			}
+			h.State = baadal.HostUp
+			if err := tx.CreateHost(&h); err != nil {
+				return err
+			}
+			if err := tx.SetHostFacts(h.ID, baadal.HostFacts{CPUs: 16, RAMMiB: 65536, Virt: "qemu", Hostname: h.Name, Type: baadal.HostPhysical}); err != nil {
+				return err
+			}
+		}
+		ds := baadal.Datastore{Name: "main", Path: "/mnt/datastore", State: baadal.DatastoreOK}
+		if err := tx.CreateDatastore(&ds); err != nil {
+			return err
+		}
+		if _, err := tx.SetDatastoreUsage(ds.ID, baadal.DatastoreOK, "", baadal.DatastoreUsage{Mounted: true, Writable: true, Capacity: 1 << 40, Free: 1 << 40}, nil); err != nil {
+			return err
+		}
+		t := baadal.Template{Name: "tiny", DatastoreID: ds.ID, File: "tiny.img", Format: "qcow2", VirtualSize: 1 << 30, State: baadal.TemplateReady}
+		return tx.CreateTemplate(&t)
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n, err := c.svc.CreateNetwork(ctx, c.actor, baadal.NetworkCreate{Name: "research", VLAN: 10, CIDR: "10.0.1.0/29"}, baadal.ChangeOptions{})
+	c.finish(tb, n.Task, err)
+}
+
+// reopen finds the actor again in a folder that was furnished before.
+func (c *cloud) reopen(tb testing.TB) {
+	tb.Helper()
+	err := c.db.View(context.Background(), func(tx *store.Tx) error {
+		u, err := tx.UserByName("asha")
+		if err == nil {
+			c.actor = baadal.Actor{User: u}
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// finish runs a task to its good end.
+func (c *cloud) finish(tb testing.TB, t *baadal.Task, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx := context.Background()
+	q := task.New(c.db, task.Options{})
+	q.Register(c.bodies()...)
+	if err := q.Start(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	defer func() {
+		if err := q.Stop(ctx); err != nil {
+			tb.Error(err)
+		}
+	}()
+	for {
+		done, err := c.svc.WaitTask(ctx, baadal.System(), t.ID, 1<<40, 5_000_000_000)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if done.State == baadal.TaskSuccess {
+			return
+		}
+		if done.State.Ended() {
+			tb.Fatalf("%s %s: %s", done.Kind, done.State, done.Message)
+		}
+	}
+}
+
+// vm makes a VM that runs.
+func (c *cloud) vm(tb testing.TB, name string) {
+	tb.Helper()
+	ch, err := c.svc.CreateVM(context.Background(), c.actor, baadal.VMCreate{Name: name, Template: "tiny"}, baadal.ChangeOptions{})
+	c.finish(tb, ch.Task, err)
+}
+
+func (c *cloud) act(tb testing.TB, action baadal.Action, name string) {
+	tb.Helper()
+	ch, err := c.svc.ActVM(context.Background(), c.actor, action, name, baadal.ChangeOptions{})
+	c.finish(tb, ch.Task, err)
+}
+
+// env makes a cloud into what tasktest runs on.
+func (c *cloud) env() *tasktest.Env {
+	return &tasktest.Env{
+		DB: c.db, Bodies: c.bodies(), OnOp: c.world.OnOp, State: c.state, Check: c.world.Check, Close: c.close,
+		Fail: func(nth int, before bool, err error) {
+			c.world.Fail(simulator.Rule{Op: "*", Nth: nth, Before: before, Err: err})
+		},
+	}
+}
+
+// state is everything that matters of store and world. A VM's power state is
+// the world's: the watcher writes it down.
+func (c *cloud) state() string {
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	err := c.db.View(context.Background(), func(tx *store.Tx) error {
+		vms, err := tx.AllVMs()
+		if err != nil {
+			return err
+		}
+		for _, vm := range vms {
+			state := vm.State
+			if state == baadal.VMOff {
+				state = baadal.VMRunning
+			}
+			_, err := tx.Secret(vm.ID)
+			add("vm %s %s %s on %q %q port %d secret %t restorable %t", vm.Identity, vm.UUID, state, vm.Host, vm.Address, vm.VNCPort, err == nil, vm.PurgeAfter != nil)
+		}
+		claimed, err := tx.ClaimedAddresses()
+		if err != nil {
+			return err
+		}
+		for _, a := range claimed {
+			add("address %s claimed by %d", a.IP, a.VMID)
+		}
+		templates, err := tx.AllTemplates()
+		if err != nil {
+			return err
+		}
+		for _, t := range templates {
+			add("template %s %s %s", t.Name, t.State, t.SHA256)
+		}
+		networks, err := tx.AllNetworks()
+		if err != nil {
+			return err
+		}
+		for _, n := range networks {
+			add("network %s applied %t", n.Name, n.Applied)
+		}
+		hosts, err := tx.AllHosts()
+		if err != nil {
+			return err
+		}
+		for _, h := range hosts {
+			add("host %s %s", h.Name, h.State)
+		}
+		return nil
+	})
+	if err != nil {
+		return "state: " + err.Error()
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n") + "\n" + c.world.Snapshot()
+}
+
+// image writes a small qcow2 header with a virtual size, as an upload.
+func (c *cloud) image(tb testing.TB) (uploadID string) {
+	tb.Helper()
+	header := make([]byte, 4096)
+	copy(header, "QFI\xfb\x00\x00\x00\x03")
+	header[27] = 0x04 // 64 MiB, big endian at 24
+	if err := os.MkdirAll(c.spool, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	u, err := c.svc.Upload(context.Background(), c.actor, strings.NewReader(string(header)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return u.ID
+}
