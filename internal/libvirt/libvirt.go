@@ -14,6 +14,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -196,7 +197,7 @@ func (p *peer) close() {
 // interrupted is the error of a call whose ctx ended before its answer came:
 // what it did is unknown. A cancellation is passed on as it is.
 func interrupted(ctx context.Context, host, op string) error {
-	if ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // Err returns it bare
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return &baadal.Error{
 			Kind: baadal.Unavailable, Code: "libvirt_timeout", Err: context.Cause(ctx),
 			Title: fmt.Sprintf("%s on %s", op, host), Detail: "libvirtd has not answered in time",

@@ -157,6 +157,7 @@ func stateOf(s golibvirt.DomainState) baadal.VMState {
 		return baadal.VMOff
 	case golibvirt.DomainCrashed:
 		return baadal.VMCrashed
+	default:
+		return baadal.VMUnknown
 	}
-	return baadal.VMUnknown
 }

@@ -140,6 +140,7 @@ func judge(ctx context.Context, l *link, op string, id golibvirt.UUID, events <-
 					return true, "a guest ran", nil
 				}
 				return false, "a guest started but its process died", nil
+			default: // on its way
 			}
 		}
 	}

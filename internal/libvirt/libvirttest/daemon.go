@@ -32,7 +32,7 @@ func StartDaemon(t *testing.T) (socket string) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket = filepath.Join(dir, "libvirt", "libvirt-sock")
 	var log bytes.Buffer
-	cmd := exec.Command(bin)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), bin) // outlives t.Context, for clean-ups of the test
 	cmd.Dir, cmd.Stderr = "/", &log
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "XDG_CONFIG_HOME=" + dir + "/config", "XDG_CACHE_HOME=" + dir + "/cache"}
 	if os.Getuid() == 0 {
@@ -46,7 +46,7 @@ func StartDaemon(t *testing.T) (socket string) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	for range 300 {
-		if c, err := net.Dial("unix", socket); err == nil {
+		if c, err := Dialer(socket)(t.Context()); err == nil {
 			_ = c.Close()
 			return socket
 		}
