@@ -106,9 +106,9 @@ func (tx *Tx) Tasks(q baadal.ListQuery, vis baadal.Visibility) (baadal.List[baad
 			"subject": equalsFold("t.subject_name"), "noun": equals("t.subject_kind"), "active": truth("t.active"),
 			"host": named("t.host_id", "hosts", "name"),
 		},
-		words: is(`(lower(t.subject_name) LIKE ? ESCAPE '\' OR lower(t.kind) LIKE ? ESCAPE '\' OR lower(t.requester) LIKE ? ESCAPE '\')`),
-		sorts: map[string]sortKey{"id": {expr: "t.id", number: true}, "kind": {expr: "t.kind"}},
-		sort:  "-id",
+		words:  is(`(lower(t.subject_name) LIKE ? ESCAPE '\' OR lower(t.kind) LIKE ? ESCAPE '\' OR lower(t.requester) LIKE ? ESCAPE '\')`),
+		sorts:  map[string]sortKey{"id": {expr: "t.id", number: true}, "kind": {expr: "t.kind"}},
+		sort:   "-id",
 		facets: map[string]facet{"state": stateFacet[baadal.TaskState]("t.state"), "kind": {expr: "t.kind"}},
 	}, q, scanTask)
 }
