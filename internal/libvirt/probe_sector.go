@@ -10,7 +10,15 @@ package libvirt
 // Assembled from the comments (Intel syntax); the addresses are those of the
 // code at 0x7c00, where a BIOS loads it.
 func bootSector() []byte {
-	code := []byte{
+	disk := make([]byte, 1<<20) // a BIOS refuses a disk below one cylinder
+	copy(disk, append(enter64(), exercise64()...))
+	disk[510], disk[511] = 0x55, 0xaa
+	return disk
+}
+
+// enter64 is the code at 0x7c00, which takes the CPU to 64-bit mode.
+func enter64() []byte {
+	return []byte{
 		// 16-bit mode: segments at 0, stack below the code.
 		0xfa,       // cli
 		0x31, 0xc0, // xor ax, ax
@@ -44,8 +52,13 @@ func bootSector() []byte {
 		0x66, 0x0d, 0x03, 0x00, 0x00, 0x80, // or eax, 0x80000003      ; PG, MP, PE
 		0x0f, 0x22, 0xc0, // mov cr0, eax
 		0xea, 0x66, 0x7c, 0x08, 0x00, // jmp 8:0x7c66
+	}
+}
 
-		// 0x7c66, 64-bit mode.
+// exercise64 is the code at 0x7c66, which uses the CPU and switches off, and
+// the segment table behind it.
+func exercise64() []byte {
+	return []byte{
 		0x66, 0xb8, 0x10, 0x00, // mov ax, 0x10
 		0x8e, 0xd8, // mov ds, ax
 		0x8e, 0xc0, // mov es, ax
@@ -96,8 +109,4 @@ func bootSector() []byte {
 		// 0x7ce8: its length less one, and where it is.
 		0x17, 0x00, 0xd0, 0x7c, 0x00, 0x00,
 	}
-	disk := make([]byte, 1<<20) // a BIOS refuses a disk below one cylinder
-	copy(disk, code)
-	disk[510], disk[511] = 0x55, 0xaa
-	return disk
 }

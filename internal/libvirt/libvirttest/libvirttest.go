@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"baadal"
 )
 
@@ -132,8 +130,8 @@ func testDefine(t *testing.T, f Fixture) {
 	must(t, f.Hypervisor.Define(t.Context(), f.Host, d))
 	got, err := f.Hypervisor.Domain(t.Context(), f.Host, d.UUID)
 	must(t, err)
-	if diff := cmp.Diff(infoOf(d, baadal.VMOff), got); diff != "" {
-		t.Error(diff)
+	if want := infoOf(d, baadal.VMOff); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
@@ -145,8 +143,8 @@ func testDefineWhileRunning(t *testing.T, f Fixture) {
 	must(t, f.Hypervisor.Destroy(t.Context(), f.Host, d.UUID))
 	got, err := f.Hypervisor.Domain(t.Context(), f.Host, d.UUID)
 	must(t, err)
-	if diff := cmp.Diff(infoOf(d, baadal.VMOff), got); diff != "" {
-		t.Errorf("the new definition is not there: %s", diff)
+	if want := infoOf(d, baadal.VMOff); got != want {
+		t.Errorf("the new definition is not there: %+v, want %+v", got, want)
 	}
 }
 
@@ -175,8 +173,8 @@ func testStart(t *testing.T, f Fixture) {
 	must(t, f.Hypervisor.Start(t.Context(), f.Host, d.UUID))
 	got, err := f.Hypervisor.Domain(t.Context(), f.Host, d.UUID)
 	must(t, err)
-	if diff := cmp.Diff(infoOf(d, baadal.VMRunning), got); diff != "" {
-		t.Error(diff)
+	if want := infoOf(d, baadal.VMRunning); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
@@ -195,8 +193,8 @@ func testUndefine(t *testing.T, f Fixture) {
 	wantKind(t, f.Hypervisor.Undefine(t.Context(), f.Host, d.UUID), baadal.Conflict)
 	got, err := f.Hypervisor.Domain(t.Context(), f.Host, d.UUID)
 	must(t, err)
-	if diff := cmp.Diff(infoOf(d, baadal.VMRunning), got); diff != "" {
-		t.Errorf("the refused call changed it: %s", diff)
+	if want := infoOf(d, baadal.VMRunning); got != want {
+		t.Errorf("the refused call changed it: %+v, want %+v", got, want)
 	}
 	must(t, f.Hypervisor.Destroy(t.Context(), f.Host, d.UUID))
 	for range 2 {
@@ -265,11 +263,11 @@ func testDomains(t *testing.T, f Fixture) {
 			}
 			got[d.UUID] = d
 		}
-		if diff := cmp.Diff(infoOf(off, baadal.VMOff), got[off.UUID]); diff != "" {
-			t.Error(diff)
+		if want := infoOf(off, baadal.VMOff); got[off.UUID] != want {
+			t.Errorf("got %+v, want %+v", got[off.UUID], want)
 		}
-		if diff := cmp.Diff(infoOf(running, baadal.VMRunning), got[running.UUID]); diff != "" {
-			t.Error(diff)
+		if want := infoOf(running, baadal.VMRunning); got[running.UUID] != want {
+			t.Errorf("got %+v, want %+v", got[running.UUID], want)
 		}
 		if d, ok := got[foreign]; foreign != "" && (!ok || d.VMID != 0) {
 			t.Errorf("foreign domain: %+v, listed %t", d, ok)
