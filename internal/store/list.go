@@ -178,13 +178,13 @@ func listRows[T any](tx *Tx, spec listSpec, q baadal.ListQuery, scan func(row) (
 	}
 	var last cursor
 	read := 0
-	list.Items, err = collect(tx, func(r row) (T, error) {
+	list.Items, err = collectN(tx, func(r row) (T, error) {
 		if read++; read == limit+1 { // only tells that there is a next page
 			var beyond cursor
 			return scan(lead{r, beyond.dest(spec.sorts[sort.name].number)})
 		}
 		return scan(lead{r, last.dest(spec.sorts[sort.name].number)})
-	}, query, args...)
+	}, min(limit+1, c.total), query, args...)
 	if err != nil {
 		return list, fmt.Errorf("list %s: %w", spec.noun, err)
 	}

@@ -114,12 +114,18 @@ type row interface{ Scan(dest ...any) error }
 
 // collect runs a query and scans every row of its answer.
 func collect[T any](tx *Tx, scan func(row) (T, error), query string, args ...any) ([]T, error) {
+	return collectN(tx, scan, 0, query, args...)
+}
+
+// collectN runs a query and scans every row of its answer; size is how many
+// there will be about, 0 if nobody knows.
+func collectN[T any](tx *Tx, scan func(row) (T, error), size int, query string, args ...any) ([]T, error) {
 	rows, err := tx.query(query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	all := []T{}
+	all := make([]T, 0, size)
 	for rows.Next() {
 		one, err := scan(rows)
 		if err != nil {

@@ -1,52 +1,12 @@
 package store
 
 import (
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
 
 	"baadal"
 )
-
-// A row of a VM comes with the names of all that it refers to, its claims and
-// the task that holds it.
-const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, u.username, v.organisation_id, o.name, v.requester_id,
-	v.host_id, h.name, h.state, v.datastore_id, d.name, v.template_id, m.name, v.network_id, n.name, n.vlan, a.ip, a.mac,
-	v.vcpus, v.ram_mib, v.disk_gib, p.port, v.state, v.reason, v.state_since, v.answered_at, v.placement, v.purpose, v.ssh_keys,
-	v.created_at, v.updated_at, v.deleted_at, v.purge_after, ` + taskRefColumns
-
-var vmJoins = ` JOIN users u ON u.id = v.owner_id
-	JOIN organisations o ON o.id = v.organisation_id
-	JOIN datastores d ON d.id = v.datastore_id
-	JOIN templates m ON m.id = v.template_id
-	JOIN networks n ON n.id = v.network_id
-	LEFT JOIN hosts h ON h.id = v.host_id
-	LEFT JOIN addresses a ON a.vm_id = v.id
-	LEFT JOIN vnc_ports p ON p.vm_id = v.id` + taskRefJoin("vm", "v.id")
-
-func scanVM(r row) (v baadal.VM, err error) {
-	var host, hostState, port, answered, deleted, purge sql.NullInt64
-	var hostName, ip, mac sql.NullString
-	var since, created, updated int64
-	var keys string
-	var ref taskRef
-	err = r.Scan(append([]any{
-		&v.ID, &v.UUID, &v.Name, &v.Identity, &v.Generation, &v.OwnerID, &v.Owner, &v.OrganisationID, &v.Organisation, &v.RequesterID,
-		&host, &hostName, &hostState, &v.DatastoreID, &v.Datastore, &v.TemplateID, &v.Template, &v.NetworkID, &v.Network, &v.VLAN, &ip, &mac,
-		&v.VCPUs, &v.RAMMiB, &v.DiskGiB, &port, &v.State, &v.Reason, &since, &answered, &v.Placement, &v.Purpose, &keys,
-		&created, &updated, &deleted, &purge,
-	}, ref.dest()...)...)
-	if err != nil {
-		return v, err
-	}
-	v.HostID, v.Host, v.Address, v.MAC, v.VNCPort = host.Int64, hostName.String, ip.String, mac.String, int(port.Int64)
-	v.Reachable = !hostState.Valid || baadal.HostState(hostState.Int64) != baadal.HostDown
-	v.StateSince, v.CreatedAt, v.UpdatedAt = timeOf(since), timeOf(created), timeOf(updated)
-	v.AnsweredAt, v.DeletedAt, v.PurgeAfter, v.Task = timePtr(answered), timePtr(deleted), timePtr(purge), ref.get()
-	v.SSHKeys, err = decode[string](keys)
-	return v, err
-}
 
 // CreateVM stores a new VM and fills in id, generation and times. A name that
 // the owner uses already, and an identity or UUID that is taken, is a Conflict.
@@ -88,7 +48,7 @@ func (tx *Tx) VM(id int64) (baadal.VM, error) { return tx.vm(id, "v.id = $1", id
 func (tx *Tx) VMByUUID(uuid string) (baadal.VM, error) { return tx.vm(uuid, "v.uuid = $1", uuid) }
 
 func (tx *Tx) vm(ref any, where string, arg any) (baadal.VM, error) {
-	v, err := scanVM(tx.queryRow(`SELECT `+vmColumns+` FROM vms v`+vmJoins+` WHERE `+where, arg))
+	v, err := newVMScan(true).scan(tx.queryRow(`SELECT `+vmColumns+vmNameColumns+` FROM vms v`+vmJoins+vmNameJoins+` WHERE `+where, arg))
 	if err != nil {
 		return v, notFound(err, "VM", ref)
 	}
@@ -105,7 +65,8 @@ func (tx *Tx) VMByRef(ref string, vis baadal.Visibility) (baadal.VM, error) {
 		is("v.state <> 5 AND lower(v.name) = lower(?)", ref), is("v.state = 5 AND lower(v.name) = lower(?)", ref),
 	} {
 		c := join(" AND ", []cond{match, see})
-		found, err := collect(tx, scanVM, number(`SELECT `+vmColumns+` FROM vms v`+vmJoins+` WHERE `+c.sql+` ORDER BY v.id LIMIT 10`), c.args...)
+		found, err := collect(tx, newVMScan(true).scan,
+			number(`SELECT `+vmColumns+vmNameColumns+` FROM vms v`+vmJoins+vmNameJoins+` WHERE `+c.sql+` ORDER BY v.id LIMIT 10`), c.args...)
 		if err != nil {
 			return baadal.VM{}, fmt.Errorf("find VM: %w", err)
 		}
@@ -131,7 +92,11 @@ func vmsVisible(vis baadal.Visibility) cond {
 // VMs lists VMs. Deleted ones are left out unless the filter says state:deleted
 // or state:any.
 func (tx *Tx) VMs(q baadal.ListQuery, vis baadal.Visibility) (baadal.List[baadal.VM], error) {
-	return listRows(tx, vmList(vis), q, scanVM)
+	list, err := listRows(tx, vmList(vis), q, newVMScan(false).scan)
+	if err != nil {
+		return list, err
+	}
+	return list, tx.nameVMs(list.Items)
 }
 
 func vmList(vis baadal.Visibility) listSpec {
@@ -174,19 +139,26 @@ func vmList(vis baadal.Visibility) listSpec {
 }
 
 // AllVMs returns every VM by id, deleted ones that can be restored included.
-func (tx *Tx) AllVMs() ([]baadal.VM, error) { return tx.vms("1 = 1") }
+func (tx *Tx) AllVMs() ([]baadal.VM, error) {
+	n, err := tx.count(`SELECT COUNT(*) FROM vms`)
+	if err != nil {
+		return nil, fmt.Errorf("count vms: %w", err)
+	}
+	return tx.vms(n, "1 = 1")
+}
 
 // VMsOnHost returns the VMs of a host that are not deleted, by id.
 func (tx *Tx) VMsOnHost(hostID int64) ([]baadal.VM, error) {
-	return tx.vms("v.host_id = $1 AND v.state <> 5", hostID)
+	return tx.vms(0, "v.host_id = $1 AND v.state <> 5", hostID)
 }
 
-func (tx *Tx) vms(where string, args ...any) ([]baadal.VM, error) {
-	all, err := collect(tx, scanVM, `SELECT `+vmColumns+` FROM vms v`+vmJoins+` WHERE `+where+` ORDER BY v.id`, args...)
+// vms reads VMs; size is how many there will be about, 0 if nobody knows.
+func (tx *Tx) vms(size int, where string, args ...any) ([]baadal.VM, error) {
+	all, err := collectN(tx, newVMScan(false).scan, size, `SELECT `+vmColumns+` FROM vms v`+vmJoins+` WHERE `+where+` ORDER BY v.id`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read vms: %w", err)
 	}
-	return all, nil
+	return all, tx.nameVMs(all)
 }
 
 // UpdateVM stores what may change of a VM, if its generation is still the

@@ -106,7 +106,7 @@ func create(tx *store.Tx, vm *baadal.VM) error {
 		return err
 	}
 	vm.Address, vm.MAC = a.IP, a.MAC
-	vm.VNCPort, err = tx.ClaimVNCPort(vm.ID, 20000, 49999)
+	vm.VNCPort, err = tx.ClaimVNCPort(vm.ID, 20000, 85535)
 	return err
 }
 

@@ -182,8 +182,9 @@ CREATE TABLE addresses (
   ip TEXT NOT NULL UNIQUE,
   ip_num BIGINT NOT NULL,
   mac TEXT NOT NULL UNIQUE,
-  vm_id BIGINT UNIQUE REFERENCES vms(id)
+  vm_id BIGINT REFERENCES vms(id)
 );
+CREATE UNIQUE INDEX addresses_vm_id ON addresses (vm_id) WHERE vm_id IS NOT NULL;
 CREATE INDEX addresses_free ON addresses (network_id, ip_num) WHERE vm_id IS NULL;
 CREATE INDEX addresses_claimed ON addresses (network_id, ip_num) WHERE vm_id IS NOT NULL;
 
