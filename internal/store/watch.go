@@ -9,12 +9,12 @@ import (
 // UnansweredVMs returns the running VMs whose address has not answered since
 // their last start.
 func (tx *Tx) UnansweredVMs() ([]baadal.VM, error) {
-	return tx.vms("v.state = $1 AND v.answered_at IS NULL", int(baadal.VMRunning))
+	return tx.vms(0, "v.state = $1 AND v.answered_at IS NULL", int(baadal.VMRunning))
 }
 
 // PurgeableVMs returns the deleted VMs whose retention has ended.
 func (tx *Tx) PurgeableVMs() ([]baadal.VM, error) {
-	return tx.vms("v.state = $1 AND v.purge_after < $2", int(baadal.VMDeleted), tx.now())
+	return tx.vms(0, "v.state = $1 AND v.purge_after < $2", int(baadal.VMDeleted), tx.now())
 }
 
 // AuditDue reports whether no audit was asked for since the given time. The
