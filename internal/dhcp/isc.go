@@ -180,34 +180,37 @@ const (
 func (s *ISC) explain(res ssh.Result) error {
 	words := strings.TrimSpace(string(res.Stderr))
 	box := s.host.Name
+	if s.host.Address != "" {
+		box = s.host.Address
+	}
 	e := &baadal.Error{
 		Kind: baadal.Conflict, Detail: serverWords(words),
 		Err: fmt.Errorf("script on %s ended with code %d: %s", box, res.Code, words),
 	}
 	switch res.Code {
 	case codeBusy, codeCutOff:
-		e.Kind, e.Code, e.Title = baadal.Unavailable, "dhcp_busy", "the reservations could not be written on "+box
+		e.Kind, e.Code, e.Title = baadal.Unavailable, "dhcp_busy", "the reservations could not be written at "+box
 	case codeNoMain:
-		e.Code, e.Title = "dhcp_no_config", "the DHCP server's configuration is missing on "+box
+		e.Code, e.Title = "dhcp_no_config", "the configuration of the DHCP server at "+box+" is missing"
 	case codeNoServer:
-		e.Code, e.Title = "dhcp_no_server", "there is no ISC dhcpd on "+box
+		e.Code, e.Title = "dhcp_no_server", "there is no ISC dhcpd at "+box
 		e.WithNext("Install it on "+box, "apt-get install isc-dhcp-server")
 	case codeNoInclude:
-		e.Code, e.Title = "dhcp_no_include", "the DHCP server on "+box+" does not read our reservations"
+		e.Code, e.Title = "dhcp_no_include", "the DHCP server at "+box+" does not read our reservations"
 		e.WithNext("Append this line to "+s.opts.MainConfig+" on "+box, fmt.Sprintf("include %q;", s.opts.File))
 	case codeMainBroken:
-		e.Code, e.Title = "dhcp_config_broken", "the DHCP server's own configuration on "+box+" has a mistake; our reservations were not changed"
+		e.Code, e.Title = "dhcp_config_broken", "the DHCP server's own configuration at "+box+" has a mistake; our reservations were not changed"
 		e.WithNext("Mend it on "+box+" and look", "dhcpd -t -cf "+s.opts.MainConfig)
 	case codeRefused:
-		e.Code, e.Title = "dhcp_refused", "the DHCP server on "+box+" refuses the reservations; it goes on with the old ones"
+		e.Code, e.Title = "dhcp_refused", "the DHCP server at "+box+" refuses the reservations; it goes on with the old ones"
 	case codeRestartFailed:
-		e.Code, e.Title = "dhcp_restart_failed", "the DHCP server on "+box+" did not start with the new reservations; it runs with the old ones"
+		e.Code, e.Title = "dhcp_restart_failed", "the DHCP server at "+box+" did not start with the new reservations; it runs with the old ones"
 	case codeDown:
-		e.Kind, e.Code, e.Title = baadal.Unavailable, "dhcp_down", "the DHCP server on "+box+" does not start"
+		e.Kind, e.Code, e.Title = baadal.Unavailable, "dhcp_down", "the DHCP server at "+box+" does not start"
 		e.WithNext("See why on "+box, "journalctl -u isc-dhcp-server -n 50")
 	default:
 		if strings.Contains(words, "No space left on device") {
-			e.Kind, e.Code, e.Title = baadal.Exhausted, "dhcp_box_full", "no space is left on "+box
+			e.Kind, e.Code, e.Title = baadal.Exhausted, "dhcp_box_full", "no space is left on the DHCP server at "+box
 			return e
 		}
 		return e.Err
