@@ -368,9 +368,8 @@ func (s *listSpec) pageQuery(where cond, o order, after string, limit int) (stri
 		sql += fmt.Sprintf(" AND (%s, %s) %s (?, ?)", key.expr, s.id, beyond)
 		args = append(args, c.value, c.ID)
 	}
-	page := fmt.Sprintf("SELECT %s AS list_key, %s AS list_id FROM %s %s WHERE %s ORDER BY %s%s, %s%s LIMIT ?",
-		key.expr, s.id, s.table, key.join, sql, key.expr, way, s.id, way)
-	args = append(args, limit)
+	page := fmt.Sprintf("SELECT %s AS list_key, %s AS list_id FROM %s %s WHERE %s ORDER BY %s%s, %s%s LIMIT %d",
+		key.expr, s.id, s.table, key.join, sql, key.expr, way, s.id, way, limit) // a number in the text: PostgreSQL plans for it
 	query := fmt.Sprintf("SELECT page.list_key, page.list_id, %s FROM (%s) page JOIN %s ON %s = page.list_id %s ORDER BY page.list_key%s, page.list_id%s",
 		s.columns, page, s.table, s.id, s.joins, way, way)
 	return number(query), args, nil
