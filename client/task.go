@@ -34,32 +34,26 @@ func (c *Client) WaitTask(ctx context.Context, taskID int64, seen func(baadal.Ta
 	var last baadal.Task
 	answered := time.Now()
 	for {
+		asked, known := time.Now(), last.Generation
 		t, err := c.taskNewerThan(ctx, taskID, last.Generation)
+		if ctx.Err() != nil {
+			return last, ctx.Err() //nolint:wrapcheck // the caller's own
+		}
 		switch {
 		case err == nil:
 			answered = time.Now()
-		case ctx.Err() != nil:
-			return last, ctx.Err() //nolint:wrapcheck // the caller's own
-		case baadal.KindOf(err) != baadal.Unavailable && baadal.KindOf(err) != baadal.TooMany:
-			return last, err
-		case time.Since(answered) > giveUp:
-			return last, err
-		}
-		if err == nil && (last.ID == 0 || t.Generation != last.Generation) {
-			last = t
-			if seen != nil {
+			if seen != nil && (last.ID == 0 || t.Generation != known) {
 				seen(t)
 			}
+			last = t
 			if t.State.Ended() {
 				return t, nil
 			}
-			continue
+		case !passes(err) || time.Since(answered) > giveUp:
+			return last, err
 		}
-		if err == nil && t.State.Ended() {
-			return t, nil
-		}
-		if err == nil {
-			continue // the long poll was over; it took its time
+		if err == nil && (t.Generation != known || time.Since(asked) > waitPause) {
+			continue // the long poll paces us
 		}
 		select {
 		case <-time.After(waitPause):
@@ -67,6 +61,11 @@ func (c *Client) WaitTask(ctx context.Context, taskID int64, seen func(baadal.Ta
 			return last, ctx.Err() //nolint:wrapcheck // the caller's own
 		}
 	}
+}
+
+// passes reports whether an error may be over soon.
+func passes(err error) bool {
+	return baadal.KindOf(err) == baadal.Unavailable || baadal.KindOf(err) == baadal.TooMany
 }
 
 func (c *Client) taskNewerThan(ctx context.Context, taskID, generation int64) (baadal.Task, error) {

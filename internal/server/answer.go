@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -107,7 +108,8 @@ func changed[T any](c baadal.Change[T], err error) (*changeOut[T], error) {
 func made[T any](c baadal.Change[T], err error) (*changeOut[T], error) {
 	out, err := changed(c, err)
 	if err == nil && out.Status == http.StatusOK && c.Resource != nil && c.Plan == nil {
-		out.Status = http.StatusCreated
+		noun, id, _ := identify(c.Resource)
+		out.Status, out.Location = http.StatusCreated, fmt.Sprintf("%s/%s/%d", Prefix, noun, id)
 	}
 	return out, err
 }
@@ -116,46 +118,40 @@ func taskPath(id int64) string { return fmt.Sprintf("%s/tasks/%d", Prefix, id) }
 
 // etag returns the strong ETag of a thing with a generation, otherwise "".
 func etag(v any) string {
-	if g := generationOf(v); g > 0 {
-		return fmt.Sprintf("%q", strconv.FormatInt(g, 10))
-	}
-	return ""
+	_, _, generation := identify(v)
+	return quoted(generation)
 }
 
-func generationOf(v any) int64 {
+func quoted(generation int64) string {
+	if generation <= 0 {
+		return ""
+	}
+	return strconv.Quote(strconv.FormatInt(generation, 10))
+}
+
+// identify tells where a thing lives in the API and its generation; zeros for
+// what has none.
+func identify(v any) (noun string, id, generation int64) {
+	if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer && rv.IsNil() {
+		return "", 0, 0
+	}
 	switch r := v.(type) {
 	case *baadal.VM:
-		if r != nil {
-			return r.Generation
-		}
+		return "vms", r.ID, r.Generation
 	case *baadal.Host:
-		if r != nil {
-			return r.Generation
-		}
+		return "hosts", r.ID, r.Generation
 	case *baadal.Datastore:
-		if r != nil {
-			return r.Generation
-		}
+		return "datastores", r.ID, r.Generation
 	case *baadal.Template:
-		if r != nil {
-			return r.Generation
-		}
+		return "templates", r.ID, r.Generation
 	case *baadal.Network:
-		if r != nil {
-			return r.Generation
-		}
+		return "networks", r.ID, r.Generation
 	case *baadal.Task:
-		if r != nil {
-			return r.Generation
-		}
+		return "tasks", r.ID, r.Generation
 	case *baadal.User:
-		if r != nil {
-			return r.Generation
-		}
+		return "users", r.ID, r.Generation
 	case *baadal.Setting:
-		if r != nil {
-			return r.Generation
-		}
+		return "settings", 0, r.Generation
 	}
-	return 0
+	return "", 0, 0
 }

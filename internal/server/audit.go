@@ -10,7 +10,7 @@ func (s *Server) auditRoutes() []route {
 	return []route{
 		on("GET", "/audit", "get-audit", "Show the last audit", baadal.ActionAuditRead, s.getAudit, codes("not_found")),
 		on("POST", "/audit", "run-audit", "Compare the store with the world; repair what is safe to", baadal.ActionAuditRepair,
-			s.runAudit, change),
+			s.runAudit, change, codes("busy")),
 	}
 }
 

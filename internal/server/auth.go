@@ -16,7 +16,7 @@ func (s *Server) authRoutes() []route {
 			codes("sign_in_failed", "sign_in_limited", "sign_in_busy")),
 		on("POST", "/auth/sign-out", "sign-out", "End the session", baadal.ActionSelf, s.signOut, noContent),
 		on("POST", "/auth/password", "change-password", "Change your password; other sessions end", baadal.ActionSelf,
-			s.changePassword, noContent),
+			s.changePassword, noContent, codes("sign_in_limited", "sign_in_busy")),
 		on("GET", "/me", "get-me", "Show yourself", baadal.ActionSelf, s.getMe),
 	}
 }

@@ -13,7 +13,7 @@ func (s *Server) datastoreRoutes() []route {
 			s.addDatastore, creation, codes("exists", "bad_name")),
 		on("GET", "/datastores/{ref}", "get-datastore", "Show a datastore", baadal.ActionDatastoreRead, s.getDatastore),
 		on("DELETE", "/datastores/{ref}", "remove-datastore", "Remove a datastore that holds nothing of ours",
-			baadal.ActionDatastoreRemove, s.removeDatastore, change, codes("stale")),
+			baadal.ActionDatastoreRemove, s.removeDatastore, change, codes("stale", "datastore_in_use")),
 	}
 }
 

@@ -10,10 +10,12 @@ func (s *Server) hostRoutes() []route {
 	return []route{
 		on("GET", "/hosts", "list-hosts", "List hosts", baadal.ActionHostRead, s.listHosts),
 		on("POST", "/hosts", "add-host", "Add a host; its key is pinned", baadal.ActionHostAdd, s.addHost, creation,
-			codes("exists", "fingerprint_unconfirmed")),
+			codes("exists", "bad_name", "fingerprint_unconfirmed", "fingerprint_differs")),
 		on("GET", "/hosts/{ref}", "get-host", "Show a host", baadal.ActionHostRead, s.getHost),
-		on("DELETE", "/hosts/{ref}", "remove-host", "Remove a host without VMs", baadal.ActionHostRemove, s.removeHost, change, codes("stale")),
-		on("POST", "/hosts/{ref}/check", "check-host", "Look at a host again", baadal.ActionHostCheck, s.checkHost, change, codes("stale")),
+		on("DELETE", "/hosts/{ref}", "remove-host", "Remove a host without VMs", baadal.ActionHostRemove, s.removeHost, change,
+			codes("stale", "busy", "host_in_use")),
+		on("POST", "/hosts/{ref}/check", "check-host", "Look at a host again", baadal.ActionHostCheck, s.checkHost, change,
+			codes("stale", "busy")),
 	}
 }
 

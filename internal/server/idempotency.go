@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -23,6 +24,9 @@ const (
 	keyHeader    = "Idempotency-Key"
 	replayHeader = "Idempotency-Replayed"
 )
+
+// onceTimeout is how long a call with a key may take after its client is gone.
+const onceTimeout = time.Minute
 
 var keyRE = regexp.MustCompile(`^[\x21-\x7e]{1,128}$`)
 
@@ -57,7 +61,7 @@ func (s *Server) replay(rt *route) func(huma.Context, func(huma.Context)) {
 			return
 		}
 		if prior != nil {
-			writeReplay(w, prior.Status, prior.Body)
+			writeReplay(w, r, prior.Status, prior.Body)
 			return
 		}
 		s.runOnce(rt, key, hc, next)
@@ -67,9 +71,12 @@ func (s *Server) replay(rt *route) func(huma.Context, func(huma.Context)) {
 // runOnce runs the call with its answer held back until it is kept, so that
 // nobody has seen an answer that a repetition would not give.
 func (s *Server) runOnce(rt *route, key string, hc huma.Context, next func(huma.Context)) {
-	ctx := context.WithoutCancel(hc.Context()) // the client may go away; the key must not stay open
+	// The client may go away: the call goes on, so that its repetition finds an
+	// answer, and the key does not stay open.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(hc.Context()), onceTimeout)
+	defer cancel()
 	a := actor(ctx)
-	held := &heldAnswer{humaContext: hc}
+	held := &heldAnswer{humaContext: huma.WithContext(hc, ctx)}
 	finished := false
 	defer func() {
 		if !finished { // a panic is on its way to recoverPanics
@@ -96,7 +103,7 @@ func (s *Server) runOnce(rt *route, key string, hc huma.Context, next func(huma.
 }
 
 func (s *Server) closeKey(ctx context.Context, f func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := f(ctx); err != nil {
 		s.log.ErrorContext(ctx, "close idempotency key", "request_id", callOf(ctx).id, "error", err)
@@ -130,22 +137,25 @@ func requestHash(r *http.Request, key string) (string, error) {
 }
 
 // writeReplay repeats an answer with the headers that follow from its body.
-func writeReplay(w http.ResponseWriter, status int, body []byte) {
+func writeReplay(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	h := w.Header()
 	h.Set(replayHeader, "true")
 	h.Set("Content-Type", "application/json")
-	var c struct {
-		Task     *struct{ ID int64 }
-		Resource *struct{ Generation int64 }
-	}
+	type made struct{ ID, Generation int64 }
+	var c struct{ Task, Resource, User made }
 	if json.Unmarshal(body, &c) == nil {
-		if c.Task != nil {
-			h.Set("Location", taskPath(c.Task.ID))
+		thing := c.Resource
+		if thing.ID == 0 {
+			thing = c.User
 		}
-		if c.Resource != nil {
-			if tag := etag(&baadal.VM{Generation: c.Resource.Generation}); tag != "" {
-				h.Set("ETag", tag)
-			}
+		switch {
+		case c.Task.ID != 0:
+			h.Set("Location", taskPath(c.Task.ID))
+		case thing.ID != 0:
+			h.Set("Location", fmt.Sprintf("%s/%d", r.URL.Path, thing.ID))
+		}
+		if thing.Generation != 0 {
+			h.Set("ETag", quoted(thing.Generation))
 		}
 	}
 	w.WriteHeader(status)

@@ -29,11 +29,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if diff := cmp.Diff(string(first.body), string(second.body)); diff != "" || second.status != first.status {
 		t.Errorf("the second answer is %d and differs: %s", second.status, diff)
 	}
-	for _, h := range []string{"Location", "ETag", "Content-Type"} {
-		if first.header.Get(h) == "" || first.header.Get(h) != second.header.Get(h) {
-			t.Errorf("%s is %q, then %q", h, first.header.Get(h), second.header.Get(h))
-		}
-	}
+	sameHeaders(t, first, second)
 	if second.header.Get("Idempotency-Replayed") != "true" {
 		t.Error("the second answer does not say that it is a repetition")
 	}
@@ -48,6 +44,33 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	if l := into[baadal.List[baadal.VM]](t, ask(t, c, root.Token, "GET", "/api/v1/vms", "")); l.Total != 2 {
 		t.Errorf("there are %d VMs, want 2", l.Total)
+	}
+}
+
+func sameHeaders(t *testing.T, first, second answer) {
+	t.Helper()
+	for _, h := range []string{"Location", "ETag", "Content-Type"} {
+		if first.header.Get(h) == "" || first.header.Get(h) != second.header.Get(h) {
+			t.Errorf("%s is %q, then %q", h, first.header.Get(h), second.header.Get(h))
+		}
+	}
+}
+
+// What is made without a task is found at its own place, also the second time.
+func TestIdempotentDatastore(t *testing.T) {
+	t.Parallel()
+	c := servertest.New(t)
+	root := c.User("root", "ADMIN", baadal.RoleAdmin)
+	call := func() answer {
+		return ask(t, c, root.Token, "POST", "/api/v1/datastores", `{"name":"d","path":"/mnt/d"}`, "Idempotency-Key", "k")
+	}
+	first, second := call(), call()
+	if first.status != http.StatusCreated || second.status != http.StatusCreated {
+		t.Fatalf("%d %s, then %d %s", first.status, first.body, second.status, second.body)
+	}
+	sameHeaders(t, first, second)
+	if d := into[baadal.Datastore](t, ask(t, c, root.Token, "GET", first.header.Get("Location"), "")); d.Name != "d" {
+		t.Errorf("Location leads to %q", d.Name)
 	}
 }
 
@@ -116,7 +139,9 @@ func TestIdempotentUserKeepsNoPassword(t *testing.T) {
 	ask2 := func() answer {
 		return ask(t, c, root.Token, "POST", "/api/v1/users", `{"username":"rita"}`, "Idempotency-Key", "k")
 	}
-	first, second := into[server.UserCreated](t, ask2()), into[server.UserCreated](t, ask2())
+	one, two := ask2(), ask2()
+	sameHeaders(t, one, two)
+	first, second := into[server.UserCreated](t, one), into[server.UserCreated](t, two)
 	if first.OneTimePassword == "" || second.OneTimePassword != "" || first.User.ID != second.User.ID || first.User.ID == 0 {
 		t.Errorf("first %+v, second %+v", first, second)
 	}

@@ -50,6 +50,10 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", c.id)
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 		sw := &statusWriter{ResponseWriter: w, rc: http.NewResponseController(w)}
+		if r.ContentLength != 0 {
+			// Also what nobody reads has to arrive: the connection waits for it.
+			_ = sw.rc.SetReadDeadline(start.Add(bodyTimeout)) // a recorder in a test has none
+		}
 		next.ServeHTTP(sw, r)
 		took := time.Since(start)
 		pattern := r.Pattern

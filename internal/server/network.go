@@ -10,12 +10,12 @@ func (s *Server) networkRoutes() []route {
 	return []route{
 		on("GET", "/networks", "list-networks", "List networks", baadal.ActionNetworkRead, s.listNetworks),
 		on("POST", "/networks", "create-network", "Create a network with its VLAN and addresses", baadal.ActionNetworkCreate,
-			s.createNetwork, creation, codes("exists", "bad_name")),
+			s.createNetwork, creation, codes("exists", "bad_name", "subnet_overlaps", "mac_taken")),
 		on("GET", "/networks/{ref}", "get-network", "Show a network", baadal.ActionNetworkRead, s.getNetwork),
 		on("GET", "/networks/{ref}/addresses", "list-network-addresses", "List a network's addresses and their owners",
 			baadal.ActionNetworkRead, s.listAddresses),
 		on("DELETE", "/networks/{ref}", "delete-network", "Delete a network without VMs", baadal.ActionNetworkDelete,
-			s.deleteNetwork, change, codes("stale")),
+			s.deleteNetwork, change, codes("stale", "busy", "network_in_use", "network_deleting")),
 	}
 }
 

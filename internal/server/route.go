@@ -123,7 +123,7 @@ func noun(path string) string {
 
 // problemCodes lists the codes that a route may answer with, sorted.
 func (r *route) problemCodes(hasInput bool) []string {
-	list := append([]string{"internal", "unavailable"}, r.codes...)
+	list := append([]string{"internal", "unavailable", "timeout", "gone", "database_unavailable"}, r.codes...)
 	if hasInput {
 		list = append(list, "invalid")
 	}

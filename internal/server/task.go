@@ -12,9 +12,11 @@ func (s *Server) taskRoutes() []route {
 		on("GET", "/tasks", "list-tasks", "List tasks", baadal.ActionTaskRead, s.listTasks),
 		on("GET", "/tasks/{id}", "get-task", "Show a task with its steps, or wait for it to change", baadal.ActionTaskRead, s.getTask),
 		on("POST", "/tasks/{id}/cancel", "cancel-task", "Cancel a task; what it did is taken back", baadal.ActionTaskCancel,
-			s.cancelTask, codes("conflict")),
-		on("POST", "/tasks/{id}/retry", "retry-task", "Try a failed task again", baadal.ActionTaskRetry, s.retryTask, codes("conflict")),
-		on("POST", "/tasks/{id}/ignore", "ignore-task", "Set a failed task aside", baadal.ActionTaskIgnore, s.ignoreTask, codes("conflict")),
+			s.cancelTask, codes("task_ended", "task_undoing")),
+		on("POST", "/tasks/{id}/retry", "retry-task", "Try a failed task again", baadal.ActionTaskRetry, s.retryTask,
+			codes("conflict", "task_state", "not_repeatable", "busy", "exhausted")),
+		on("POST", "/tasks/{id}/ignore", "ignore-task", "Set a failed task aside", baadal.ActionTaskIgnore, s.ignoreTask,
+			codes("task_state")),
 	}
 }
 

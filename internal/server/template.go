@@ -16,12 +16,12 @@ func (s *Server) templateRoutes() []route {
 	return []route{
 		on("GET", "/templates", "list-templates", "List templates", baadal.ActionTemplateRead, s.listTemplates),
 		on("POST", "/templates", "import-template", "Import a template from a URL or an upload", baadal.ActionTemplateImport,
-			s.importTemplate, creation, codes("exists", "bad_name", "not_found")),
+			s.importTemplate, creation, codes("exists", "bad_name", "not_found", "no_datastore", "busy")),
 		on("PUT", "/uploads", "upload", "Upload a file to import a template from", baadal.ActionTemplateImport, s.upload,
-			created, s.uploadBody),
+			created, s.uploadBody, codes("spool_full")),
 		on("GET", "/templates/{ref}", "get-template", "Show a template", baadal.ActionTemplateRead, s.getTemplate),
 		on("DELETE", "/templates/{ref}", "delete-template", "Delete a template that nothing stands on", baadal.ActionTemplateDelete,
-			s.deleteTemplate, change, codes("stale")),
+			s.deleteTemplate, change, codes("stale", "busy", "template_in_use", "template_not_ready")),
 	}
 }
 

@@ -10,7 +10,7 @@ func (s *Server) tokenRoutes() []route {
 	return []route{
 		on("GET", "/tokens", "list-tokens", "List your tokens", baadal.ActionTokenRead, s.listTokens),
 		on("POST", "/tokens", "create-token", "Create a token for programs; its secret is shown once", baadal.ActionTokenCreate,
-			s.createToken, created),
+			s.createToken, created, codes("exists")),
 		on("DELETE", "/tokens/{id}", "revoke-token", "Revoke a token", baadal.ActionTokenRevoke, s.revokeToken, noContent),
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"baadal"
@@ -12,9 +13,10 @@ func (s *Server) userRoutes() []route {
 	return []route{
 		on("GET", "/users", "list-users", "List users", baadal.ActionUserRead, s.listUsers),
 		on("POST", "/users", "create-user", "Create a user", baadal.ActionUserCreate, s.createUser,
-			created, replayable(withoutPassword), codes("exists", "conflict")),
+			created, replayable(withoutPassword), codes("exists", "bad_name", "bad_ssh_key", "sign_in_busy")),
 		on("GET", "/users/{ref}", "get-user", "Show a user", baadal.ActionUserRead, s.getUser),
-		on("PATCH", "/users/{ref}", "update-user", "Change a user", baadal.ActionUserUpdate, s.updateUser, codes("stale")),
+		on("PATCH", "/users/{ref}", "update-user", "Change a user", baadal.ActionUserUpdate, s.updateUser,
+			codes("stale", "bad_ssh_key", "last_admin", "sign_in_busy")),
 		on("GET", "/organisations", "list-organisations", "List organisations", baadal.ActionUserRead, s.listOrganisations),
 	}
 }
@@ -43,7 +45,7 @@ func (s *Server) createUser(ctx context.Context, in *struct {
 	u, password, err := s.svc.CreateUser(ctx, actor(ctx), in.Body, in.change())
 	out := &userCreatedOut{Status: http.StatusOK, Body: UserCreated{User: u, OneTimePassword: password}}
 	if !in.DryRun {
-		out.Status, out.Location, out.ETag = http.StatusCreated, Prefix+"/users/"+u.Username, etag(&u)
+		out.Status, out.Location, out.ETag = http.StatusCreated, fmt.Sprintf("%s/users/%d", Prefix, u.ID), etag(&u)
 	}
 	return out, err
 }

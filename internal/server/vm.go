@@ -10,23 +10,30 @@ func (s *Server) vmRoutes() []route {
 	return []route{
 		on("GET", "/vms", "list-vms", "List VMs", baadal.ActionVMRead, s.listVMs),
 		on("POST", "/vms", "create-vm", "Create a VM", baadal.ActionVMCreate, s.createVM, creation,
-			codes("exists", "bad_name", "bad_ssh_key", "no_address", "no_host", "exhausted", "not_found")),
-		on("GET", "/vms/{ref}", "get-vm", "Show a VM", baadal.ActionVMRead, s.getVM),
+			codes("exists", "bad_name", "bad_ssh_key", "no_address", "no_host", "no_datastore", "datastore_full", "no_network",
+				"network_not_ready", "network_deleting", "template_not_ready", "no_vnc_port", "not_found")),
+		on("GET", "/vms/{ref}", "get-vm", "Show a VM", baadal.ActionVMRead, s.getVM, codes("ambiguous")),
 		on("DELETE", "/vms/{ref}", "delete-vm", "Delete a VM; it can be restored until its retention ends",
-			baadal.ActionVMDelete, s.actVM(baadal.ActionVMDelete), change, codes("vm_busy", "vm_deleted", "stale")),
+			baadal.ActionVMDelete, s.actVM(baadal.ActionVMDelete), change, actCodes),
 		on("POST", "/vms/{ref}/start", "start-vm", "Start a VM", baadal.ActionVMStart, s.actVM(baadal.ActionVMStart), change,
-			codes("vm_busy", "vm_running", "vm_deleted", "vm_missing", "vm_state", "stale")),
+			actCodes, codes("vm_running")),
 		on("POST", "/vms/{ref}/shutdown", "shutdown-vm", "Ask a VM's guest to shut down", baadal.ActionVMShutdown,
-			s.actVM(baadal.ActionVMShutdown), change, codes("vm_busy", "vm_off", "vm_deleted", "vm_missing", "vm_state", "stale")),
+			s.actVM(baadal.ActionVMShutdown), change, actCodes, codes("vm_off")),
 		on("POST", "/vms/{ref}/reboot", "reboot-vm", "Ask a VM's guest to reboot", baadal.ActionVMReboot,
-			s.actVM(baadal.ActionVMReboot), change, codes("vm_busy", "vm_deleted", "vm_missing", "vm_state", "stale")),
+			s.actVM(baadal.ActionVMReboot), change, actCodes),
 		on("POST", "/vms/{ref}/destroy", "destroy-vm", "Pull a VM's power cord; its disks stay", baadal.ActionVMDestroy,
-			s.actVM(baadal.ActionVMDestroy), change, codes("vm_busy", "vm_off", "vm_deleted", "vm_missing", "vm_state", "stale")),
+			s.actVM(baadal.ActionVMDestroy), change, actCodes, codes("vm_off")),
 		on("POST", "/vms/{ref}/restore", "restore-vm", "Restore a deleted VM", baadal.ActionVMRestore,
-			s.actVM(baadal.ActionVMRestore), change, codes("vm_busy", "vm_state", "no_address", "exhausted", "stale")),
+			s.actVM(baadal.ActionVMRestore), change, actCodes,
+			codes("no_address", "no_host", "datastore_full", "no_vnc_port", "retention_over")),
 		on("POST", "/vms/{ref}/console-password", "take-vm-password",
-			"Take the password of a VM's first user; it is shown once", baadal.ActionVMPassword, s.takeVMPassword, codes("password_taken")),
+			"Take the password of a VM's first user; it is shown once", baadal.ActionVMPassword, s.takeVMPassword, codes("password_taken", "vm_busy", "ambiguous")),
 	}
+}
+
+// actCodes are what every act on a VM may be refused with.
+func actCodes(r *route) {
+	codes("vm_busy", "busy", "vm_deleted", "vm_missing", "vm_state", "host_unreachable", "ambiguous", "stale")(r)
 }
 
 func (s *Server) listVMs(ctx context.Context, in *struct{ Page }) (*listOut[baadal.VM], error) {
