@@ -12,9 +12,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// bulkCalls is how many calls of one command are made at a time.
-const bulkCalls = 8
-
 // act is one kind of change on one or several resources of type T.
 type act[T any] struct {
 	do     func(ctx context.Context, api *client.Client, name string, opt baadal.ChangeOptions) (baadal.Change[T], error)
@@ -33,8 +30,8 @@ type outcome[T any] struct {
 	err    error
 }
 
-// run makes the change on every name, waits for all of them, and prints the
-// results. Its error tells of a failure that is not printed yet; with several
+// run makes the change on every name in their order, so that what they get is
+// in that order too, waits for all of them together, and prints the results. Its error tells of a failure that is not printed yet; with several
 // names each failure has been printed.
 func (a act[T]) run(cmd *cobra.Command, c *cli, names ...string) error {
 	api, err := c.api()
@@ -43,18 +40,13 @@ func (a act[T]) run(cmd *cobra.Command, c *cli, names ...string) error {
 	}
 	p := c.newTracker()
 	results := make([]outcome[T], len(names))
-	slots := make(chan struct{}, bulkCalls)
 	var work sync.WaitGroup
 	for i, name := range names {
-		work.Go(func() {
-			slots <- struct{}{}
-			ch, err := a.do(cmd.Context(), api, name, baadal.ChangeOptions{DryRun: a.dryRun})
-			<-slots
-			results[i] = outcome[T]{ch, err}
-			if err == nil && !a.dryRun && !c.flags.noWait {
-				results[i] = a.follow(cmd.Context(), c, api, p, ch)
-			}
-		})
+		ch, err := a.do(cmd.Context(), api, name, baadal.ChangeOptions{DryRun: a.dryRun})
+		results[i] = outcome[T]{ch, err}
+		if err == nil && !a.dryRun && !c.flags.noWait {
+			work.Go(func() { results[i] = a.follow(cmd.Context(), c, api, p, ch) })
+		}
 	}
 	work.Wait()
 	p.done()
@@ -106,7 +98,7 @@ func (a act[T]) print(c *cli, name string, r outcome[T]) error {
 	case c.flags.noWait && r.change.Task != nil:
 		fmt.Fprintln(c.out, r.change.Task.ID)
 	default:
-		c.printf("%s\n", strings.TrimRight(a.say(name, r.change), "\n"))
+		c.printf("%s\n", a.say(name, r.change))
 	}
 	return nil
 }
@@ -125,7 +117,7 @@ func (a act[T]) printAll(c *cli, names []string, results []outcome[T]) error {
 		}
 		failed++
 		report := c.report(err)
-		if !strings.Contains(report.Title, names[i]) {
+		if !mentions(report.Title, names[i]) {
 			report.Title = names[i] + ": " + report.Title
 		}
 		c.print(report)
@@ -143,6 +135,16 @@ func (a act[T]) printAll(c *cli, names []string, results []outcome[T]) error {
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// mentions reports whether a text has a name as a word of its own.
+func mentions(text, name string) bool {
+	for word := range strings.FieldsSeq(text) {
+		if strings.Trim(word, `"'.,:;()`) == name {
+			return true
+		}
+	}
+	return false
 }
 
 // taskMessage is the result of a change in the words of its task, or else the

@@ -21,15 +21,22 @@ func (c *cli) eventsCommand() *cobra.Command {
 	var topics []string
 	cmd := &cobra.Command{
 		Use: "events", Short: "Follow what changes, until Ctrl-C", Args: takes(0, 0),
-		Long: "Follow what changes, as it changes, until Ctrl-C. --last shows some of the past\nfirst. With --json every event is one line.",
+		Long: "Follow what changes until Ctrl-C: a line whenever a thing, or the state of a\ntask, is another one. With --json every event is one line.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, err := c.api()
 			if err != nil {
 				return err
 			}
+			told := map[int64]string{}
 			for e, err := range api.Events(cmd.Context(), client.EventOptions{Topics: topics, Lost: c.lost}) {
 				if err != nil {
 					return followEnd(cmd.Context(), err)
+				}
+				if e.Topic == "task" && !c.flags.json {
+					if told[e.Subject.ID] == e.What {
+						continue // only its progress changed
+					}
+					told[e.Subject.ID] = e.What
 				}
 				if err := c.event(e); err != nil {
 					return err
@@ -66,7 +73,10 @@ func (c *cli) event(e baadal.Event) error {
 		return nil
 	}
 	l := c.look()
-	what := strings.TrimSpace(e.Subject.Kind + " " + cmp.Or(e.Subject.Name, fmt.Sprint(e.Subject.ID)))
+	what := e.Subject.Kind + " " + cmp.Or(e.Subject.Name, fmt.Sprint(e.Subject.ID))
+	if e.Topic == "task" {
+		what = fmt.Sprintf("task %d (%s)", e.Subject.ID, e.Subject.Name)
+	}
 	line := fmt.Sprintf("%s  %s  %s", l.paint(e.At.Local().Format(time.TimeOnly), grey), l.paint(clean(what), bold), clean(e.What))
 	if s := changesText(e.Changes); s != "" {
 		line += "  " + clean(s)
@@ -103,6 +113,9 @@ func changesText(raw json.RawMessage) string {
 // happens.
 const watchPause = 500 * time.Millisecond
 
+// watchAge is how long it stands when nothing happens: the times in it age.
+const watchAge = 5 * time.Second
+
 // watch shows something again whenever an event of the topic comes, until
 // Ctrl-C.
 func (c *cli) watch(ctx context.Context, topic string, show func() error) error {
@@ -133,11 +146,14 @@ func (c *cli) watch(ctx context.Context, topic string, show func() error) error 
 		}
 		ended <- nil
 	}()
+	aged := time.NewTicker(watchAge)
+	defer aged.Stop()
 	for {
 		select {
 		case err := <-ended:
 			return followEnd(ctx, err)
 		case <-changed:
+		case <-aged.C:
 		}
 		if err := draw(); err != nil {
 			return followEnd(ctx, err)

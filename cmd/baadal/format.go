@@ -81,6 +81,8 @@ func durationText(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0 s"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
 	case d < 10*time.Second:
 		return strings.TrimSuffix(strconv.FormatFloat(d.Seconds(), 'f', 1, 64), ".0") + " s"
 	case d < time.Minute:
@@ -119,7 +121,10 @@ func agoText(now, at time.Time) string {
 	case d.Abs() < time.Second:
 		return "just now"
 	case d < 0:
-		return "in " + roughly(-d)
+		if d = -d; d > 48*time.Hour {
+			d = d.Round(24 * time.Hour)
+		}
+		return "in " + roughly(d)
 	}
 	return roughly(d) + " ago"
 }

@@ -71,7 +71,7 @@ func TestTimes(t *testing.T) {
 		}
 	}
 	for d, want := range map[time.Duration]string{
-		-time.Second: "0 s", 4200 * time.Millisecond: "4.2 s", 3 * time.Second: "3 s", 42 * time.Second: "42 s", 80 * time.Second: "1 min 20 s",
+		-time.Second: "0 s", 0: "0 ms", 40 * time.Millisecond: "40 ms", 4200 * time.Millisecond: "4.2 s", 3 * time.Second: "3 s", 42 * time.Second: "42 s", 80 * time.Second: "1 min 20 s",
 		90 * time.Minute: "1 h 30 min", 50 * time.Hour: "2 d 2 h",
 	} {
 		if got := durationText(d); got != want {

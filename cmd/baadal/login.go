@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"baadal"
+	"baadal/client"
 
 	"github.com/spf13/cobra"
 )
@@ -45,16 +46,14 @@ func (c *cli) loginCommand() *cobra.Command {
 			} else if username, err = c.askUsername(server, username); err != nil {
 				return err
 			}
-			cred, user, err := c.signIn(cmd.Context(), server, username, fromStdin, lifetime)
+			cred, user, err := c.signIn(cmd.Context(), server, username, fromStdin, lifetime, k.Servers[server])
 			if err != nil {
 				return err
 			}
-			old := k.Servers[server]
 			k.Current, k.Servers[server] = server, cred
 			if err := c.saveKeyring(k); err != nil {
 				return err
 			}
-			c.revokeOld(cmd.Context(), server, old, cred)
 			if c.flags.json {
 				return c.json(user)
 			}
@@ -86,8 +85,11 @@ func (c *cli) askUsername(server, last string) (string, error) {
 	return name, err
 }
 
-// signIn turns a password into a token of this machine's own.
-func (c *cli) signIn(ctx context.Context, server, username string, fromStdin bool, lifetime time.Duration) (credential, baadal.User, error) {
+// signIn turns a password into a token of this machine's own, in the place of
+// the old one.
+func (c *cli) signIn(
+	ctx context.Context, server, username string, fromStdin bool, lifetime time.Duration, old credential,
+) (credential, baadal.User, error) {
 	api, err := c.connect(server, "")
 	if err != nil {
 		return credential{}, baadal.User{}, err
@@ -109,12 +111,17 @@ func (c *cli) signIn(ctx context.Context, server, username string, fromStdin boo
 		if err := api.ChangePassword(ctx, password, fresh); err != nil {
 			return credential{}, baadal.User{}, err
 		}
+		// A new password ends the sessions of the old one, this one included.
+		if session, err = api.SignIn(ctx, username, fresh); err != nil {
+			return credential{}, baadal.User{}, err
+		}
 	}
-	hostname, err := os.Hostname()
-	if err != nil {
-		hostname = "unknown"
+	if old.TokenID != 0 && old.Username == session.User.Username {
+		if err := api.RevokeToken(ctx, old.TokenID); err != nil && baadal.KindOf(err) != baadal.NotFound {
+			return credential{}, baadal.User{}, err
+		}
 	}
-	token, err := api.CreateToken(ctx, "cli@"+hostname, lifetime)
+	token, err := ownToken(ctx, api, lifetime)
 	if err != nil {
 		return credential{}, baadal.User{}, err
 	}
@@ -124,15 +131,25 @@ func (c *cli) signIn(ctx context.Context, server, username string, fromStdin boo
 	return credential{Username: session.User.Username, Token: token.Secret, TokenID: token.Token.ID}, session.User, nil
 }
 
-// revokeOld gives back the token that the new one replaces. It may be gone or
-// belong to somebody else already; then nothing is left to do.
-func (c *cli) revokeOld(ctx context.Context, server string, old, fresh credential) {
-	if old.TokenID == 0 || old.Username != fresh.Username {
-		return
+// ownToken makes a token that is named after this machine, with a number when
+// the name is in use: other accounts of the machine have tokens too.
+func ownToken(ctx context.Context, api *client.Client, lifetime time.Duration) (t client.TokenCreated, err error) {
+	const enough = 50
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "unknown"
 	}
-	if api, err := c.connect(server, fresh.Token); err == nil {
-		_ = api.RevokeToken(ctx, old.TokenID) // an expired token is already gone
+	name := "cli@" + hostname[:min(len(hostname), enough)]
+	for n := 1; n <= enough; n++ {
+		numbered := name
+		if n > 1 {
+			numbered = fmt.Sprintf("%s-%d", name, n)
+		}
+		if t, err = api.CreateToken(ctx, numbered, lifetime); baadal.KindOf(err) != baadal.Conflict {
+			return t, err
+		}
 	}
+	return t, err
 }
 
 // password asks for a password without showing it.

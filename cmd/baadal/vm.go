@@ -88,7 +88,7 @@ func (c *cli) showVM(v baadal.VM) {
 	if v.AnsweredAt != nil && v.State == baadal.VMRunning {
 		answered = ", answered " + agoText(now, *v.AnsweredAt)
 	}
-	if v.DeletedAt != nil {
+	if v.DeletedAt != nil && v.State == baadal.VMDeleted {
 		deleted = agoText(now, *v.DeletedAt)
 		if v.PurgeAfter != nil {
 			deleted += ", gone for good " + agoText(now, *v.PurgeAfter)
@@ -98,7 +98,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Why", v.Reason},
 		{"Task", taskRefText(v.Task)},
 		{"Address", strings.TrimSpace(v.Address + answered)},
-		{"Network", fmt.Sprintf("%s, VLAN %d, MAC %s", v.Network, v.VLAN, v.MAC)},
+		{"Network", strings.TrimSuffix(fmt.Sprintf("%s, VLAN %d, MAC %s", v.Network, v.VLAN, v.MAC), ", MAC ")},
 		{"Size", fmt.Sprintf("%s, %s memory, %s disk", plural(v.VCPUs, "vCPU"), mibText(v.RAMMiB), gibText(v.DiskGiB))},
 		{"Host", v.Host},
 		{"Placed there", v.Placement},
@@ -106,7 +106,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Template", v.Template},
 		{"Owner", v.Owner + ", " + v.Organisation},
 		{"Purpose", v.Purpose},
-		{"VNC port", fmt.Sprint(v.VNCPort)},
+		{"VNC port", strings.TrimPrefix(fmt.Sprint(v.VNCPort), "0")},
 		{"Created", agoText(now, v.CreatedAt)},
 		{"Deleted", deleted},
 		{"Id", fmt.Sprintf("%d, %s", v.ID, v.UUID)},

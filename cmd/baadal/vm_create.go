@@ -28,7 +28,7 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 		ram  = sizeFlag{unit: mib}
 		disk = sizeFlag{unit: gib}
 	)
-	a.reload, a.say = reloadVM, c.sayVMCreated
+	a.reload = reloadVM
 	a.do = func(ctx context.Context, api *client.Client, name string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
 		in := in
 		in.Name = name
@@ -46,6 +46,10 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 			var err error
 			if in.SSHKeys, err = readKeys(files); err != nil {
 				return err
+			}
+			a.say = c.sayVMCreated
+			if len(args) > 1 {
+				a.say = sayVMBriefly
 			}
 			return a.run(cmd, c, args...)
 		},
@@ -77,10 +81,19 @@ func (c *cli) sayVMCreated(name string, ch baadal.Change[baadal.VM]) string {
 	if v == nil || v.State != baadal.VMRunning {
 		return s
 	}
+	return s + fmt.Sprintf("\n  %s\n  sign in:          baadal vm ssh %s\n  console password: baadal vm password %s",
+		sayVMBriefly(name, ch), clean(v.Name), clean(v.Name))
+}
+
+// sayVMBriefly is one line about a new VM among others.
+func sayVMBriefly(name string, ch baadal.Change[baadal.VM]) string {
+	v := ch.Resource
+	if v == nil {
+		return taskMessage[baadal.VM]("%s is created")(name, ch)
+	}
 	took := ""
 	if t := ch.Task; t != nil && t.EndedAt != nil {
 		took = ", in " + durationText(t.EndedAt.Sub(t.CreatedAt))
 	}
-	return s + fmt.Sprintf("\n  %s runs on %s with address %s%s\n  sign in:          baadal vm ssh %s\n  console password: baadal vm password %s",
-		clean(v.Name), clean(v.Host), clean(v.Address), took, clean(v.Name), clean(v.Name))
+	return fmt.Sprintf("%s is %s on %s with address %s%s", clean(v.Name), v.State, clean(v.Host), clean(v.Address), took)
 }
