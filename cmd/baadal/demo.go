@@ -161,18 +161,18 @@ func demoVMs(ctx context.Context, s show, cloud *demo.Cloud) ([]baadal.VM, error
 // hosts, ping and SSH from the controller's network.
 func showVMs(ctx context.Context, s show, cloud *demo.Cloud, vms []baadal.VM) error {
 	for _, vm := range vms {
-		state, err := output(cloud.Lab.Command(ctx, vm.Host, "virsh", "domstate", vm.UUID))
+		state, err := commandOutput(cloud.Lab.Command(ctx, vm.Host, "virsh", "domstate", vm.UUID))
 		if err != nil {
 			return err
 		}
-		tag, err := output(cloud.Lab.Command(ctx, vm.Host, "ovs-vsctl", "--bare", "--columns=tag", "find", "port", "name="+portOf(ctx, cloud, vm)))
+		tag, err := commandOutput(cloud.Lab.Command(ctx, vm.Host, "ovs-vsctl", "--bare", "--columns=tag", "find", "port", "name="+portOf(ctx, cloud, vm)))
 		if err != nil {
 			return err
 		}
 		if state != "running" || tag != fmt.Sprint(vm.VLAN) {
 			return fmt.Errorf("%s on %s is %s with tag %q, expected running with tag %d", vm.Name, vm.Host, state, tag, vm.VLAN)
 		}
-		ping, err := output(inController(ctx, cloud, "ping", "-n", "-q", "-c", "3", "-i", "0.2", vm.Address))
+		ping, err := commandOutput(inController(ctx, cloud, "ping", "-n", "-q", "-c", "3", "-i", "0.2", vm.Address))
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func showVMs(ctx context.Context, s show, cloud *demo.Cloud, vms []baadal.VM) er
 
 // portOf finds the Open vSwitch port of a VM's NIC by its MAC.
 func portOf(ctx context.Context, cloud *demo.Cloud, vm baadal.VM) string {
-	name, err := output(cloud.Lab.Command(ctx, vm.Host, "ovs-vsctl", "--bare", "--columns=name", "find", "interface",
+	name, err := commandOutput(cloud.Lab.Command(ctx, vm.Host, "ovs-vsctl", "--bare", "--columns=name", "find", "interface",
 		`external_ids:attached-mac="`+strings.ToLower(vm.MAC)+`"`))
 	if err != nil || name == "" {
 		return "none"
@@ -213,7 +213,7 @@ func sshTo(ctx context.Context, cloud *demo.Cloud, vm baadal.VM, argv ...string)
 	var out string
 	var err error
 	for range 20 { // ping answers before sshd does
-		if out, err = output(inController(ctx, cloud, append(args, argv...)...)); err == nil || ctx.Err() != nil {
+		if out, err = commandOutput(inController(ctx, cloud, append(args, argv...)...)); err == nil || ctx.Err() != nil {
 			return out, err
 		}
 		time.Sleep(500 * time.Millisecond)
@@ -221,9 +221,9 @@ func sshTo(ctx context.Context, cloud *demo.Cloud, vm baadal.VM, argv ...string)
 	return out, err
 }
 
-// output runs a command and returns what it printed, trimmed; its error holds
+// commandOutput runs a command and returns what it printed, trimmed; its error holds
 // what it printed on standard error.
-func output(cmd *exec.Cmd) (string, error) {
+func commandOutput(cmd *exec.Cmd) (string, error) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
