@@ -30,10 +30,7 @@ var imports = map[string][]string{
 	"internal/task":      {"", "internal/store"},
 	"internal/placement": {""},
 	"internal/service":   {"", "internal/store", "internal/task", "internal/placement", "internal/auth"},
-	"internal/workflow": {
-		"", "internal/store", "internal/task", "internal/placement",
-		"internal/cloudinit", // the seed of a first boot is made, without I/O, by the step that creates the disk
-	},
+	"internal/workflow":  {"", "internal/store", "internal/task", "internal/placement", "internal/cloudinit"}, // the step that makes the disk makes its seed, without I/O
 	"internal/reconcile": {"", "internal/store", "internal/task", "internal/placement"},
 
 	// the outside world; "internal/ssh" for those that ride on its connection
@@ -45,6 +42,7 @@ var imports = map[string][]string{
 	"internal/cloudinit": {""},
 	"internal/simulator": {""},
 	"internal/lab":       {""},
+	"internal/demo":      {"", "client", "internal/lab"}, // a whole Baadal in a lab, for the demo, e2e and benchmarks
 
 	// the edges
 	"internal/server": {"", "internal/service"},
@@ -56,8 +54,9 @@ var imports = map[string][]string{
 	"internal/store/storetest":     {"", "internal/store"},
 	"internal/task/tasktest":       {"", "internal/store", "internal/store/storetest", "internal/task", "internal/simulator"},
 	"internal/libvirt/libvirttest": {"", "internal/ssh", "internal/libvirt"},
+	"internal/server/servertest":   {"", "internal/auth", "internal/server", "internal/service", "internal/store", "internal/store/storetest", "internal/task"},
 	"docs":                         {},
-	"e2e":                          {"", "client", "internal/lab"},
+	"e2e":                          {"", "client", "internal/lab", "internal/demo"},
 }
 
 // technologies says which of our packages may import an outside module: one
@@ -477,8 +476,8 @@ func TestDependenciesHaveReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	records, err := filepath.Glob("docs/decisions/*.md")
-	if err != nil || len(records) == 0 {
-		t.Fatalf("no decision records: %v", err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	var all strings.Builder
 	for _, name := range records {

@@ -16,7 +16,12 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-const notBuilt = "not built yet"
+// How a row begins whose function is not there, or there without a test that
+// shows it.
+const (
+	notBuilt = "not built yet"
+	notShown = "not shown yet"
+)
 
 // row is one line of the table in functions.md.
 type row struct {
@@ -124,9 +129,12 @@ func TestRowsAreTrue(t *testing.T) {
 			}
 			continue
 		}
-		built++
-		if len(names(r.where)) == 0 || len(names(r.test)) == 0 {
-			t.Errorf("%s: it names no symbol or no test", at)
+		shown := !strings.HasPrefix(r.where, notShown)
+		if shown {
+			built++
+		}
+		if len(names(r.where)) == 0 || shown != (len(names(r.test)) > 0) {
+			t.Errorf("%s: it names no symbol, no test, or a test though nothing shows it", at)
 		}
 		if r.why == "" {
 			t.Errorf("%s: say what is different and why", at)
@@ -142,7 +150,7 @@ func TestRowsAreTrue(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d functions are built", built, len(table(t)))
+	t.Logf("%d of %d functions are built and shown", built, len(table(t)))
 }
 
 // code finds symbols by parsing the packages they are said to be in.
