@@ -42,8 +42,8 @@ func (c *Client) SignOut(ctx context.Context) error {
 }
 
 // ChangePassword changes one's own password.
-func (c *Client) ChangePassword(ctx context.Context, old, new string) error {
-	_, err := c.do(ctx, request{method: http.MethodPost, path: "/auth/password", body: map[string]string{"old": old, "new": new}}, nil)
+func (c *Client) ChangePassword(ctx context.Context, current, wanted string) error {
+	_, err := c.do(ctx, request{method: http.MethodPost, path: "/auth/password", body: map[string]string{"old": current, "new": wanted}}, nil)
 	return err
 }
 

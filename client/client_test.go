@@ -16,11 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"baadal"
 	"baadal/client"
 	"baadal/internal/server/servertest"
-
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -235,7 +235,7 @@ func begun(t *baadal.Task, kind baadal.TaskKind, err error) error {
 
 func code(err error, kind baadal.Kind, code string) error {
 	if baadal.KindOf(err) != kind || code != "" && baadal.CodeOf(err) != code {
-		return fmt.Errorf("error %v (%s, %s), want %s, %s", err, baadal.KindOf(err), baadal.CodeOf(err), kind, code)
+		return fmt.Errorf("error %w (%s, %s), want %s, %s", err, baadal.KindOf(err), baadal.CodeOf(err), kind, code)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -31,13 +30,13 @@ type FieldError struct {
 }
 
 func (p *Problem) Error() string {
-	s := p.err.Error()
+	words := []string{p.err.Error()}
 	for _, f := range p.Fields {
 		if f.Message != p.err.Title {
-			s += fmt.Sprintf("; %s: %s", strings.TrimPrefix(f.In+"."+f.Field, "."), f.Message)
+			words = append(words, strings.TrimPrefix(f.In+"."+f.Field, ".")+": "+f.Message)
 		}
 	}
-	return s
+	return strings.Join(words, "; ")
 }
 
 // Unwrap returns the error as the server made it.

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,11 +80,7 @@ func (c *Client) Events(ctx context.Context, opt EventOptions) iter.Seq2[baadal.
 
 // isFinal reports whether the same request would fail again.
 func isFinal(err error) bool {
-	switch baadal.KindOf(err) {
-	case baadal.Invalid, baadal.Unauthenticated, baadal.Forbidden, baadal.NotFound:
-		return true
-	}
-	return false
+	return slices.Contains([]baadal.Kind{baadal.Invalid, baadal.Unauthenticated, baadal.Forbidden, baadal.NotFound}, baadal.KindOf(err))
 }
 
 // follower is one run of Events over many connections.

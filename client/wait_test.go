@@ -99,7 +99,7 @@ func TestWaitTaskOverRestart(t *testing.T) {
 	root := cloud.User("root", "ADMIN", baadal.RoleAdmin)
 	goOn := work(t, cloud)
 	var calls atomic.Int32
-	base := lossy(t, cloud.URL, func(r *http.Request) bool { return r.Method == "GET" && calls.Add(1)%3 != 0 })
+	base := lossy(t, cloud.URL, func(r *http.Request) bool { return r.Method == http.MethodGet && calls.Add(1)%3 != 0 })
 	c := newClient(t, base, root.Token)
 	ch, err := c.RunAudit(t.Context(), false, baadal.ChangeOptions{})
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"strings"
 
-	"baadal"
-
 	"golang.org/x/crypto/argon2"
+
+	"baadal"
 )
 
 // Params is the cost of one password hash.

@@ -47,8 +47,8 @@ func TestDefaultCost(t *testing.T) {
 	}
 }
 
-// The vector is of the reference implementation's command line:
-// printf password | argon2 somesalt -id -t 2 -m 16 -p 1 -l 32
+// The vector is of the reference implementation's command line, printf password
+// | argon2 somesalt -id -t 2 -m 16 -p 1 -l 32.
 func TestVerifyKnownVector(t *testing.T) {
 	t.Parallel()
 	const phc = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"

@@ -26,6 +26,7 @@ type AuditRun struct {
 func (s *Server) runAudit(ctx context.Context, in *struct {
 	Dry
 	Body AuditRun
-}) (*changeOut[baadal.Audit], error) {
+},
+) (*changeOut[baadal.Audit], error) {
 	return changed(s.svc.RunAudit(ctx, actor(ctx), in.Body.Repair, in.change()))
 }

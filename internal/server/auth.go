@@ -4,10 +4,10 @@ import (
 	"context"
 	"strconv"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"baadal"
 )
 
 func (s *Server) authRoutes() []route {

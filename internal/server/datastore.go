@@ -24,7 +24,8 @@ func (s *Server) listDatastores(ctx context.Context, in *struct{ Page }) (*listO
 func (s *Server) addDatastore(ctx context.Context, in *struct {
 	Dry
 	Body baadal.DatastoreAdd
-}) (*changeOut[baadal.Datastore], error) {
+},
+) (*changeOut[baadal.Datastore], error) {
 	return made(s.svc.AddDatastore(ctx, actor(ctx), in.Body, in.change()))
 }
 

@@ -5,15 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
+
+	"baadal"
 )
 
 // statusOf is the only map from a kind of error to an HTTP status.
@@ -119,9 +120,7 @@ func (s *Server) problem(ctx context.Context, err error) *Problem {
 func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	p := s.problem(r.Context(), err)
 	h := w.Header()
-	for k, v := range p.GetHeaders() {
-		h[k] = v
-	}
+	maps.Copy(h, p.GetHeaders())
 	h.Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {

@@ -3,9 +3,9 @@ package server
 import (
 	"context"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
+
+	"baadal"
 )
 
 func (s *Server) eventRoutes() []route {

@@ -26,7 +26,8 @@ func (s *Server) listHosts(ctx context.Context, in *struct{ Page }) (*listOut[ba
 func (s *Server) addHost(ctx context.Context, in *struct {
 	Dry
 	Body baadal.HostAdd
-}) (*changeOut[baadal.Host], error) {
+},
+) (*changeOut[baadal.Host], error) {
 	return made(s.svc.AddHost(ctx, actor(ctx), in.Body, in.change()))
 }
 

@@ -13,10 +13,10 @@ import (
 	"regexp"
 	"time"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"baadal"
 )
 
 // Headers of a repeatable call.
@@ -174,6 +174,11 @@ type heldAnswer struct {
 // Unwrap returns the context that was wrapped, for the adapter.
 func (h *heldAnswer) Unwrap() huma.Context { return h.humaContext }
 
-func (h *heldAnswer) SetStatus(status int)  { h.status = status }
-func (h *heldAnswer) Status() int           { return h.status }
+// SetStatus keeps the status back.
+func (h *heldAnswer) SetStatus(status int) { h.status = status }
+
+// Status returns what SetStatus was given.
+func (h *heldAnswer) Status() int { return h.status }
+
+// BodyWriter keeps the body back.
 func (h *heldAnswer) BodyWriter() io.Writer { return &h.body }

@@ -7,11 +7,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"baadal"
 	"baadal/internal/server"
 	"baadal/internal/server/servertest"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestIdempotencyKey(t *testing.T) {

@@ -5,11 +5,11 @@ import (
 	"net/http"
 	"time"
 
-	"baadal"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"baadal"
 )
 
 // setUpMetrics makes the server's own registry: nothing registers by itself.

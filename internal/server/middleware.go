@@ -12,10 +12,10 @@ import (
 	"strconv"
 	"time"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"baadal"
 )
 
 // call is what a request's context carries: its id, where it comes from and
@@ -121,6 +121,7 @@ type statusWriter struct {
 // Unwrap lets http.ResponseController through.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// WriteHeader notes the first final status.
 func (w *statusWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status

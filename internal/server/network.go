@@ -26,7 +26,8 @@ func (s *Server) listNetworks(ctx context.Context, in *struct{ Page }) (*listOut
 func (s *Server) createNetwork(ctx context.Context, in *struct {
 	Dry
 	Body baadal.NetworkCreate
-}) (*changeOut[baadal.Network], error) {
+},
+) (*changeOut[baadal.Network], error) {
 	return made(s.svc.CreateNetwork(ctx, actor(ctx), in.Body, in.change()))
 }
 

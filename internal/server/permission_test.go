@@ -80,7 +80,7 @@ func (th things) token(p servertest.Person) (id int64, secret string) {
 
 // path fills in a route's parameters for a thing of the given owner.
 func (th things) path(route, id string, r relation) string {
-	noun := strings.Split(strings.TrimPrefix(route, "/api/v1/"), "/")[0]
+	noun, _, _ := strings.Cut(strings.TrimPrefix(route, "/api/v1/"), "/")
 	ref := "one"
 	switch noun {
 	case "vms":
@@ -118,7 +118,7 @@ func expected(me baadal.Actor, action baadal.Action, route, id string, r relatio
 	if me.ScopeOf(action) == baadal.ScopeNone {
 		return http.StatusForbidden
 	}
-	noun := strings.Split(strings.TrimPrefix(route, "/api/v1/"), "/")[0]
+	noun, _, _ := strings.Cut(strings.TrimPrefix(route, "/api/v1/"), "/")
 	read, owned := readOf[noun]
 	if r == nobodys || !owned {
 		return allowed

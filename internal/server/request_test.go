@@ -182,7 +182,7 @@ func TestLargeBodyIsRefusedUnread(t *testing.T) {
 			t.Run(name+path, func(t *testing.T) {
 				t.Parallel()
 				z := &zeros{}
-				req, err := http.NewRequestWithContext(t.Context(), "POST", c.URL+"/api/v1"+path, io.LimitReader(z, size))
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL+"/api/v1"+path, io.LimitReader(z, size))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -234,7 +234,7 @@ func TestUpload(t *testing.T) {
 	}
 	for name, length := range map[string]int64{"with length": 9 << 20, "chunked": -1} {
 		t.Run(name, func(t *testing.T) {
-			req, err := http.NewRequestWithContext(t.Context(), "PUT", c.URL+"/api/v1/uploads", io.LimitReader(&zeros{}, 9<<20))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, c.URL+"/api/v1/uploads", io.LimitReader(&zeros{}, 9<<20))
 			if err != nil {
 				t.Fatal(err)
 			}

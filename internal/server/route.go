@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
+
+	"baadal"
 )
 
 // Route is one operation of the API as others may see it.

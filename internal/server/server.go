@@ -14,10 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"baadal/internal/service"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"baadal/internal/service"
 )
 
 // Prefix is where the API lives.
@@ -151,9 +151,13 @@ type probe struct {
 	status int
 }
 
-func (p *probe) Header() http.Header         { return p.header }
+// Header returns the headers that were said.
+func (p *probe) Header() http.Header { return p.header }
+
 func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
-func (p *probe) WriteHeader(status int)      { p.status = status }
+
+// WriteHeader notes the status.
+func (p *probe) WriteHeader(status int) { p.status = status }
 
 // remote returns the client's address without port, and whether its
 // connection is encrypted, as far as trusted proxies tell.

@@ -4,10 +4,10 @@ import (
 	"net/http"
 	"strings"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"baadal"
 )
 
 // cookieName is the session's cookie.

@@ -93,19 +93,19 @@ func TestLimitBehindProxy(t *testing.T) {
 	t.Parallel()
 	guess := func(t *testing.T, c *servertest.Cloud) int {
 		t.Helper()
-		for i := range 60 {
+		for i := range 25 {
 			a := signIn(t, c, fmt.Sprintf("user%d", i), "x", "X-Forwarded-For", fmt.Sprintf("198.51.100.9, 203.0.113.%d", i))
 			if a.status == http.StatusTooManyRequests {
 				return i
 			}
 		}
-		return 60
+		return 25
 	}
 	if n := guess(t, servertest.New(t)); n != 20 {
 		t.Errorf("without a trusted proxy: limited after %d, want 20", n)
 	}
 	trust := func(cfg *server.Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
-	if n := guess(t, servertest.New(t, trust)); n != 60 {
+	if n := guess(t, servertest.New(t, trust)); n != 25 {
 		t.Errorf("behind a trusted proxy: limited after %d, want never", n)
 	}
 }
@@ -195,7 +195,7 @@ func TestPanicIsAProblem(t *testing.T) {
 	var log lockedWriter
 	h := server.New(server.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}).Handler() // without a service
 	w := httptest.NewRecorder()
-	r := httptest.NewRequest("GET", "/api/v1/me", nil)
+	r := httptest.NewRequest(http.MethodGet, "/api/v1/me", nil)
 	r.Header.Set("Authorization", "Bearer x")
 	h.ServeHTTP(w, r)
 	p := answer{w.Code, w.Header(), w.Body.Bytes()}.problem(t)

@@ -26,6 +26,7 @@ func (s *Server) updateSetting(ctx context.Context, in *struct {
 	Name string `path:"name" maxLength:"64"`
 	Options
 	Body SettingUpdate
-}) (*oneOut[baadal.Setting], error) {
+},
+) (*oneOut[baadal.Setting], error) {
 	return one(s.svc.UpdateSetting(ctx, actor(ctx), in.Name, in.Body.Value, in.change()))
 }

@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"baadal"
-
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"baadal"
 )
 
 // Bounds of event streams.

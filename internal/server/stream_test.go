@@ -34,7 +34,7 @@ type reader struct {
 func follow(t *testing.T, c *servertest.Cloud, token, query string, headers ...string) *reader {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "GET", c.URL+"/api/v1/events"+query, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/api/v1/events"+query, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,10 +6,10 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"baadal"
 	"baadal/internal/service"
-
-	"github.com/danielgtaylor/huma/v2"
 )
 
 func (s *Server) templateRoutes() []route {
@@ -32,7 +32,8 @@ func (s *Server) listTemplates(ctx context.Context, in *struct{ Page }) (*listOu
 func (s *Server) importTemplate(ctx context.Context, in *struct {
 	Dry
 	Body baadal.TemplateImport
-}) (*changeOut[baadal.Template], error) {
+},
+) (*changeOut[baadal.Template], error) {
 	return made(s.svc.ImportTemplate(ctx, actor(ctx), in.Body, in.change()))
 }
 

@@ -41,7 +41,8 @@ type userCreatedOut struct {
 func (s *Server) createUser(ctx context.Context, in *struct {
 	Dry
 	Body baadal.UserCreate
-}) (*userCreatedOut, error) {
+},
+) (*userCreatedOut, error) {
 	u, password, err := s.svc.CreateUser(ctx, actor(ctx), in.Body, in.change())
 	out := &userCreatedOut{Status: http.StatusOK, Body: UserCreated{User: u, OneTimePassword: password}}
 	if !in.DryRun {
@@ -73,7 +74,8 @@ func (s *Server) updateUser(ctx context.Context, in *struct {
 	Ref
 	Options
 	Body baadal.UserUpdate
-}) (*oneOut[baadal.User], error) {
+},
+) (*oneOut[baadal.User], error) {
 	return one(s.svc.UpdateUser(ctx, actor(ctx), in.Ref.Ref, in.Body, in.change()))
 }
 

@@ -43,7 +43,8 @@ func (s *Server) listVMs(ctx context.Context, in *struct{ Page }) (*listOut[baad
 func (s *Server) createVM(ctx context.Context, in *struct {
 	Dry
 	Body baadal.VMCreate
-}) (*changeOut[baadal.VM], error) {
+},
+) (*changeOut[baadal.VM], error) {
 	return made(s.svc.CreateVM(ctx, actor(ctx), in.Body, in.change()))
 }
 

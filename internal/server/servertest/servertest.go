@@ -45,6 +45,7 @@ const Fingerprint = "SHA256:jDGsWEkSHkDDsRBCmVKUtYaODrjUtF5OgiGFgZCzdhM"
 // sshd answers for hosts that do not exist.
 type sshd struct{}
 
+// Fingerprint is the same for every address.
 func (sshd) Fingerprint(context.Context, string) (hostKey, fingerprint string, err error) {
 	return "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl", Fingerprint, nil
 }
@@ -116,8 +117,10 @@ func (c *Cloud) User(name, organisation string, roles ...baadal.Role) Person {
 func (c *Cloud) Furnish() {
 	c.t.Helper()
 	c.Update(func(tx *store.Tx) error {
-		h := baadal.Host{Name: "one", Address: "192.0.2.1", SSHPort: 22, SSHUser: "root", Fingerprint: Fingerprint, State: baadal.HostUp,
-			HostFacts: baadal.HostFacts{Hostname: "one", CPUs: 64, RAMMiB: 256 << 10, Virt: "qemu", Type: baadal.HostVirtual}}
+		h := baadal.Host{
+			Name: "one", Address: "192.0.2.1", SSHPort: 22, SSHUser: "root", Fingerprint: Fingerprint, State: baadal.HostUp,
+			HostFacts: baadal.HostFacts{Hostname: "one", CPUs: 64, RAMMiB: 256 << 10, Virt: "qemu", Type: baadal.HostVirtual},
+		}
 		if err := tx.CreateHost(&h); err != nil {
 			return err
 		}
@@ -133,8 +136,10 @@ func (c *Cloud) Furnish() {
 		if err := tx.CreateTemplate(&m); err != nil {
 			return err
 		}
-		n := baadal.Network{Name: "one", VLAN: 10, CIDR: "192.168.10.0/24", Bridge: "ovs-net", Portgroup: "vlan10",
-			First: "192.168.10.10", Last: "192.168.10.209", Applied: true}
+		n := baadal.Network{
+			Name: "one", VLAN: 10, CIDR: "192.168.10.0/24", Bridge: "ovs-net", Portgroup: "vlan10",
+			First: "192.168.10.10", Last: "192.168.10.209", Applied: true,
+		}
 		addresses := make([]baadal.Address, 200)
 		for i := range addresses {
 			addresses[i] = baadal.Address{IP: fmt.Sprintf("192.168.10.%d", 10+i), MAC: fmt.Sprintf("A2:00:00:00:00:%02X", i)}
