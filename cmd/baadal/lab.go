@@ -190,6 +190,10 @@ machine as systemd would give it (LISTEN_FDS=1, descriptor 3): so a server in th
 			"  baadal lab exec --net-only --listen 127.0.0.1:8080 ctl -- baadal serve",
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			node, argv := args[0], args[1:]
+			if argv[0] == "--" {
+				argv = argv[1:]
+			}
 			l, err := lab.Open(*dir)
 			if err != nil {
 				return err
@@ -202,7 +206,7 @@ machine as systemd would give it (LISTEN_FDS=1, descriptor 3): so a server in th
 				defer func() { _ = f.Close() }()
 				o.Listener = f
 			}
-			code, err := runForwarding(l.CommandWith(context.WithoutCancel(cmd.Context()), args[0], o, args[1:]...))
+			code, err := runForwarding(l.CommandWith(context.WithoutCancel(cmd.Context()), node, o, argv...))
 			if err == nil && code != 0 {
 				os.Exit(code)
 			}

@@ -39,20 +39,21 @@ const (
 	mountsLeaf = "mounts" // the datastores' file system daemons
 )
 
-func findCgroups(lab string) (cgroups, error) {
+// findCgroups looks where cgroups are mounted. With unified, version 2 is taken even where version 1 is there too.
+func findCgroups(lab string, unified bool) (cgroups, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return cgroups{}, fmt.Errorf("find cgroups: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	c, err := parseCgroups(f)
+	c, err := parseCgroups(f, unified)
 	c.lab = lab
 	return c, err
 }
 
-// parseCgroups picks the hierarchies to use from a mountinfo table: version 1's if it has any controller, else
-// version 2's.
-func parseCgroups(mountinfo io.Reader) (cgroups, error) {
+// parseCgroups picks the hierarchies to use from a mountinfo table: version 1's if it has any controller (and
+// unified does not ask for version 2), else version 2's.
+func parseCgroups(mountinfo io.Reader, unified bool) (cgroups, error) {
 	var v1, v2 []hierarchy
 	var seen []string
 	for lines := bufio.NewScanner(mountinfo); lines.Scan(); {
@@ -75,7 +76,7 @@ func parseCgroups(mountinfo io.Reader) (cgroups, error) {
 		}
 	}
 	switch {
-	case len(v1) > 0:
+	case len(v1) > 0 && !unified:
 		return cgroups{hierarchies: v1}, nil
 	case len(v2) > 0:
 		return cgroups{unified: true, hierarchies: v2[:1]}, nil
@@ -125,7 +126,7 @@ func (c cgroups) create(node string) error {
 // had (it is not there, or processes sit in the cgroup itself) must not keep the others away. libvirt does without.
 func enableControllers(dir string) {
 	b, _ := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
-	for _, name := range strings.Fields(string(b)) {
+	for name := range strings.FieldsSeq(string(b)) {
 		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644)
 	}
 }
@@ -195,7 +196,7 @@ func (c cgroups) members(name string) []int {
 func readPIDs(path string) []int {
 	b, _ := os.ReadFile(path)
 	var pids []int
-	for _, s := range strings.Fields(string(b)) {
+	for s := range strings.FieldsSeq(string(b)) {
 		if pid, err := strconv.Atoi(s); err == nil && pid > 0 {
 			pids = append(pids, pid)
 		}

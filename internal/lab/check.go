@@ -19,14 +19,39 @@ var Packages = []string{
 
 // programs are what the lab runs, with the package of each.
 var programs = [][2]string{
-	{"bindfs", "bindfs"}, {"cpio", "cpio"}, {"mkfs.vfat", "dosfstools"}, {"mke2fs", "e2fsprogs"}, {"ethtool", "ethtool"},
-	{"sfdisk", "fdisk"}, {"ip", "iproute2"}, {"ping", "iputils-ping"}, {"dhcpd", "isc-dhcp-server"}, {"depmod", "kmod"},
-	{"modprobe", "kmod"}, {"virsh", "libvirt-clients"}, {"libvirtd", "libvirt-daemon-system"}, {"mcopy", "mtools"},
-	{"nc", "netcat-openbsd"}, {"nft", "nftables"}, {"conntrack", "conntrack"}, {"ssh", "openssh-client"}, {"ssh-keygen", "openssh-client"},
-	{"sshd", "openssh-server"}, {"ovs-vswitchd", "openvswitch-switch"}, {"ovsdb-server", "openvswitch-switch"},
-	{"ovs-vsctl", "openvswitch-switch"}, {"qemu-system-x86_64", "qemu-system-x86"}, {"qemu-img", "qemu-utils"},
-	{"nsenter", "util-linux"}, {"unshare", "util-linux"}, {"setpriv", "util-linux"}, {"pivot_root", "util-linux"},
-	{"apt-get", "apt"}, {"dpkg", "dpkg"}, {"bash", "bash"}, {"sleep", "coreutils"},
+	{"bindfs", "bindfs"},
+	{"cpio", "cpio"},
+	{"mkfs.vfat", "dosfstools"},
+	{"mke2fs", "e2fsprogs"},
+	{"ethtool", "ethtool"},
+	{"sfdisk", "fdisk"},
+	{"ip", "iproute2"},
+	{"ping", "iputils-ping"},
+	{"dhcpd", "isc-dhcp-server"},
+	{"depmod", "kmod"},
+	{"modprobe", "kmod"},
+	{"virsh", "libvirt-clients"},
+	{"libvirtd", "libvirt-daemon-system"},
+	{"mcopy", "mtools"},
+	{"nc", "netcat-openbsd"},
+	{"nft", "nftables"},
+	{"conntrack", "conntrack"},
+	{"ssh", "openssh-client"},
+	{"ssh-keygen", "openssh-client"},
+	{"sshd", "openssh-server"},
+	{"ovs-vswitchd", "openvswitch-switch"},
+	{"ovsdb-server", "openvswitch-switch"},
+	{"ovs-vsctl", "openvswitch-switch"},
+	{"qemu-system-x86_64", "qemu-system-x86"},
+	{"qemu-img", "qemu-utils"},
+	{"nsenter", "util-linux"},
+	{"unshare", "util-linux"},
+	{"setpriv", "util-linux"},
+	{"pivot_root", "util-linux"},
+	{"apt-get", "apt"},
+	{"dpkg", "dpkg"},
+	{"bash", "bash"},
+	{"sleep", "coreutils"},
 }
 
 // Problem is something that the machine lacks, and what mends it (may be empty).
@@ -66,7 +91,7 @@ func Check(ctx context.Context) []Problem {
 			problems = append(problems, Problem{dev.path + " is missing (in a container, it must be passed in)", "modprobe " + dev.module})
 		}
 	}
-	if c, err := findCgroups(""); err != nil {
+	if c, err := findCgroups("", false); err != nil {
 		problems = append(problems, Problem{"cgroups are not mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"})
 	} else if root && !writable(c.hierarchies[0].dir) {
 		problems = append(problems, Problem{"cgroups are read-only here (in a container, it must be privileged)", ""})

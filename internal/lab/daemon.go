@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,12 +55,18 @@ func (l *Lab) startOpenVSwitch(ctx context.Context, node string) error {
 	// The lock's file stays behind when the node loses its power.
 	_ = os.Remove(l.NodePath(node, "/etc/openvswitch/.conf.db.~lock~"))
 	commands := [][]string{
-		{"ovsdb-server", "/etc/openvswitch/conf.db", "--remote=punix:/run/openvswitch/db.sock", "--pidfile", "--detach",
-			"--log-file=/var/log/openvswitch/ovsdb-server.log", "-vconsole:off"},
-		{"ovs-vsctl", "--no-wait", "init", "--", "set", "Open_vSwitch", ".", "other_config:n-handler-threads=1",
-			"other_config:n-revalidator-threads=1"},
-		{"ovs-vswitchd", "unix:/run/openvswitch/db.sock", "--pidfile", "--detach",
-			"--log-file=/var/log/openvswitch/ovs-vswitchd.log", "-vconsole:off"},
+		{
+			"ovsdb-server", "/etc/openvswitch/conf.db", "--remote=punix:/run/openvswitch/db.sock", "--pidfile", "--detach",
+			"--log-file=/var/log/openvswitch/ovsdb-server.log", "-vconsole:off",
+		},
+		{
+			"ovs-vsctl", "--no-wait", "init", "--", "set", "Open_vSwitch", ".", "other_config:n-handler-threads=1",
+			"other_config:n-revalidator-threads=1",
+		},
+		{
+			"ovs-vswitchd", "unix:/run/openvswitch/db.sock", "--pidfile", "--detach",
+			"--log-file=/var/log/openvswitch/ovs-vswitchd.log", "-vconsole:off",
+		},
 	}
 	if !exists(l.NodePath(node, "/etc/openvswitch/conf.db")) {
 		create := []string{"ovsdb-tool", "create", "/etc/openvswitch/conf.db", "/usr/share/openvswitch/vswitch.ovsschema"}
@@ -86,7 +93,7 @@ func (l *Lab) startHostSwitch(ctx context.Context, node string) error {
 		if err != nil {
 			return fmt.Errorf("clear stale ports: %w", err)
 		}
-		for _, port := range strings.Fields(out.String()) {
+		for port := range strings.FieldsSeq(out.String()) {
 			if !strings.HasPrefix(port, "vnet") {
 				continue
 			}
@@ -108,7 +115,12 @@ func (l *Lab) startLibvirtd(ctx context.Context, node string) error {
 		return fmt.Errorf("start libvirtd: %w", err)
 	}
 	return l.await(ctx, "libvirtd of "+node, func() error {
-		return l.run(ctx, node, "virsh", "-q", "-c", "qemu:///system", "net-info", HostNetwork)
+		var active strings.Builder
+		err := l.runWith(ctx, node, ExecOptions{Stdout: &active}, "virsh", "-q", "-c", "qemu:///system", "net-list", "--name")
+		if err == nil && !slices.Contains(strings.Fields(active.String()), HostNetwork) {
+			err = fmt.Errorf("libvirt network %s is not active", HostNetwork)
+		}
+		return err
 	})
 }
 

@@ -36,7 +36,7 @@ func (l *Lab) mountDatastores(ctx context.Context) error {
 		args := append([]string{"-c", enterScript, "baadal-lab"}, l.cgroups.procs(mountsLeaf)...)
 		args = append(args, "--", "bindfs", "-o", "subtype=glusterfs,allow_other", behind, point)
 		cmd := exec.CommandContext(ctx, "/bin/sh", args...)
-		cmd.Dir = "/"
+		cmd.Dir, cmd.Env = "/", []string{"PATH=" + nodePath}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("mount datastore %s: %w: %s", name, err, strings.TrimSpace(string(out)))

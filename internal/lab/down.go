@@ -17,8 +17,8 @@ import (
 // mount, cgroup or link of it, and its folder holds no more than the caches. Programs that were started with NetOnly
 // get a moment to end by themselves. Idempotent. It waits for another command on the same lab until ctx ends.
 func (l *Lab) Down(ctx context.Context) error {
-	if os.Geteuid() != 0 {
-		return errors.New("lab down: this takes root")
+	if err := takesRoot(); err != nil {
+		return fmt.Errorf("lab down: %w", err)
 	}
 	if !exists(l.dir) {
 		return nil
@@ -30,6 +30,13 @@ func (l *Lab) Down(ctx context.Context) error {
 	defer release()
 	if err := l.tearDown(ctx); err != nil {
 		return fmt.Errorf("lab down: %w", err)
+	}
+	return nil
+}
+
+func takesRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("this takes root: run it again with sudo")
 	}
 	return nil
 }

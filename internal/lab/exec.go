@@ -92,6 +92,9 @@ func (l *Lab) enter(node string, o ExecOptions, argv []string) (args, env []stri
 	if !n.Process.alive() {
 		return nil, nil, errors.New("the node is off")
 	}
+	if err := takesRoot(); err != nil {
+		return nil, nil, err
+	}
 	args = append([]string{"/bin/sh", "-c", enterScript, "baadal-lab"}, l.cgroups.procs(node)...)
 	args = append(args, "--", "nsenter", "--target", strconv.Itoa(n.Process.PID))
 	if o.NetOnly {
@@ -126,7 +129,7 @@ func (l *Lab) run(ctx context.Context, node string, argv ...string) error {
 // batch runs ip(8) commands in a node's network, with the machine's view of processes.
 func (l *Lab) batch(ctx context.Context, node string, lines ...string) error {
 	in := strings.NewReader(strings.Join(lines, "\n") + "\n")
-	return l.runWith(ctx, node, ExecOptions{NetOnly: true, Stdin: in}, "ip", "-batch", "-")
+	return l.runWith(ctx, node, ExecOptions{NetOnly: true, Stdin: in, Env: []string{"PATH=" + nodePath}}, "ip", "-batch", "-")
 }
 
 func (l *Lab) runWith(ctx context.Context, node string, o ExecOptions, argv ...string) error {

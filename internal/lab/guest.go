@@ -38,7 +38,7 @@ func WriteGuestImage(ctx context.Context, o Options, to string) error {
 	}
 	b, err := os.ReadFile(image)
 	if err == nil {
-		err = replaceFile(to, b, 0o644)
+		err = replaceFile(to, b)
 	}
 	if err != nil {
 		return fmt.Errorf("write guest image: %w", err)

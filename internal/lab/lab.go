@@ -20,6 +20,8 @@ type Options struct {
 	Virt  string                          // VirtAuto (also when empty), VirtKVM or VirtQEMU
 	Cache string                          // downloads and the guest image; empty: $BAADAL_CACHE, or cache in Dir
 	Log   func(format string, arg ...any) // takes progress lines; nil: none
+
+	unified bool // for tests: cgroup version 2 on a machine that has both
 }
 
 // How guests are run.
@@ -82,16 +84,16 @@ func open(o Options) (*Lab, error) {
 		return nil, fmt.Errorf("open lab: %w", err)
 	}
 	// One lab must have one name, by whatever way it is reached.
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = real
-	} else if real, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
-		dir = filepath.Join(real, filepath.Base(dir))
+	if target, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = target
+	} else if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
+		dir = filepath.Join(parent, filepath.Base(dir))
 	}
 	if strings.ContainsAny(dir, " \t\n\\:,") {
 		return nil, fmt.Errorf("open lab: %q: a folder name without spaces, commas, colons and backslashes is needed", dir)
 	}
 	sum := sha256.Sum256([]byte(dir))
-	c, err := findCgroups("baadal-lab-" + hex.EncodeToString(sum[:6]))
+	c, err := findCgroups("baadal-lab-"+hex.EncodeToString(sum[:6]), o.unified)
 	if err != nil {
 		return nil, fmt.Errorf("open lab: %w", err)
 	}

@@ -58,7 +58,7 @@ var etcKept = []string{
 	"alternatives", "bash.bashrc", "debian_version", "environment", "ethertypes", "gai.conf", "group", "host.conf",
 	"inputrc", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "login.defs", "magic",
 	"nsswitch.conf", "os-release", "passwd", "profile", "protocols", "qemu", "rpc", "services", "shells", "ssl/openssl.cnf",
-	"ssl/certs", "terminfo", "timezone",
+	"terminfo", "timezone",
 }
 
 // prepare makes the files of all nodes, the keys and the datastores.
@@ -103,8 +103,16 @@ func (l *Lab) makeRoot(ctx context.Context, node string, hosts int) error {
 	if err := os.MkdirAll(filepath.Join(root, "root/.ssh"), 0o700); err != nil {
 		return err
 	}
-	for link, target := range map[string]string{"var/run": "/run", "var/lock": "/run/lock", "etc/mtab": "/proc/self/mounts"} {
-		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
+	links := map[string]string{"var/run": "/run", "var/lock": "/run/lock", "etc/mtab": "/proc/self/mounts"}
+	if hostNumber(node) > 0 {
+		links["etc/libvirt/qemu/networks/autostart/ovs-net.xml"] = "/etc/libvirt/qemu/networks/ovs-net.xml"
+	}
+	for link, target := range links {
+		link = filepath.Join(root, link)
+		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(target, link); err != nil {
 			return err
 		}
 	}
@@ -148,7 +156,6 @@ func (l *Lab) writeConfig(root, node string, hosts int) error {
 		contents["etc/libvirt/libvirtd.conf"] = file{readFile("libvirtd.conf") + fmt.Sprintf("host_uuid = %q\n", newUUID()), 0o644}
 		contents["etc/libvirt/qemu.conf"] = file{readFile("qemu.conf"), 0o600}
 		contents["etc/libvirt/qemu/networks/ovs-net.xml"] = file{readFile("ovs-net.xml"), 0o600}
-		contents["etc/libvirt/qemu/networks/autostart/ovs-net.xml"] = file{readFile("ovs-net.xml"), 0o600}
 	case node == DHCP:
 		contents["etc/dhcp/dhcpd.conf"] = file{readFile("dhcpd.conf"), 0o644}
 		contents["etc/dhcp/baadal.conf"] = file{"", 0o644}
@@ -275,7 +282,7 @@ func copyTree(from, to string) error {
 // powerOn starts process 1 of nodes, each in namespaces of its own, and returns when all have their file systems.
 func (l *Lab) powerOn(ctx context.Context, s *state, nodes ...string) error {
 	script := filepath.Join(l.nodesDir(), "init.sh")
-	if err := replaceFile(script, []byte(readFile("init.sh")), 0o644); err != nil {
+	if err := replaceFile(script, []byte(readFile("init.sh"))); err != nil {
 		return fmt.Errorf("start nodes: %w", err)
 	}
 	var waits []func(context.Context) error
@@ -325,7 +332,8 @@ func (l *Lab) spawn(s *state, node, script string) (wait func(context.Context) e
 	}
 	defer func() { _ = readyWrite.Close() }()
 
-	cmd := exec.Command("bash", script)
+	// no context: the node lives on when this program ends
+	cmd := exec.CommandContext(context.Background(), "bash", script)
 	cmd.Dir = "/"
 	cmd.Env = []string{
 		"PATH=" + nodePath, "HOME=/root", "LAB=" + l.dir, "NODE=" + node, "CGROUPS=" + l.cgroups.describe(),

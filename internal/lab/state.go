@@ -57,16 +57,16 @@ func (l *Lab) saveState(s *state) error {
 	if err != nil {
 		return fmt.Errorf("write the lab's state: %w", err)
 	}
-	if err := replaceFile(l.statePath(), append(b, '\n'), 0o644); err != nil {
+	if err := replaceFile(l.statePath(), append(b, '\n')); err != nil {
 		return fmt.Errorf("write the lab's state: %w", err)
 	}
 	return nil
 }
 
 // replaceFile writes a file so that a reader, or a crash, sees the old content or the new, never a part.
-func replaceFile(path string, b []byte, mode fs.FileMode) error {
+func replaceFile(path string, b []byte) error {
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, mode); err != nil {
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
@@ -102,6 +102,12 @@ func acquireLock(ctx context.Context, path string, wait bool) (release func(), e
 
 // change runs fn on the state under the lab's lock and saves the state after it, also when fn fails.
 func (l *Lab) change(ctx context.Context, fn func(*state) error) error {
+	if _, err := l.loadState(); err != nil {
+		return err
+	}
+	if err := takesRoot(); err != nil {
+		return err
+	}
 	release, err := acquireLock(ctx, l.lockPath(), true)
 	if err != nil {
 		return err

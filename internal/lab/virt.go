@@ -55,7 +55,7 @@ func (l *Lab) chooseVirt(ctx context.Context, virt string) (string, error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
-	if err := replaceFile(note, []byte(found+"\n"), 0o644); err != nil {
+	if err := replaceFile(note, []byte(found+"\n")); err != nil {
 		return "", fmt.Errorf("note whether KVM works: %w", err)
 	}
 	return found, nil
@@ -77,7 +77,7 @@ func probeKVM(ctx context.Context, g guest, limit time.Duration) bool {
 	}
 	runs := false
 	for lines := bufio.NewScanner(out); !runs && lines.Scan(); {
-		runs = strings.HasPrefix(lines.Text(), "baadal.probe: a guest runs")
+		runs = strings.Contains(lines.Text(), "baadal.probe: a guest runs")
 	}
 	cancel()
 	_ = cmd.Wait()
