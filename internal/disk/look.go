@@ -33,7 +33,7 @@ func (d *Disks) Usage(ctx context.Context, host baadal.Host, ds baadal.Datastore
 }
 
 // Entries lists what lies in vm_templates, vm_images and vm_deleted, what
-// unfinished work left (names with a leading dot) included. An entry that
+// unfinished work left or has under way (names with a leading dot) included. An entry that
 // vanished meanwhile may be listed with 0 bytes and without its mark.
 func (d *Disks) Entries(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DatastoreEntry, error) {
 	out, stderr, err := d.run(ctx, host, ds, work{script: entriesScript, limit: slow, output: listLimit})
@@ -51,6 +51,16 @@ func (d *Disks) Entries(ctx context.Context, host baadal.Host, ds baadal.Datasto
 		return nil, fmt.Errorf("list datastore: %w", err)
 	}
 	return entries, nil
+}
+
+// temporaryOf returns the UUID in the name of a VM's temporary folder, which may
+// not have its mark yet or no longer; empty if it is none.
+func temporaryOf(name string) string {
+	const uuidLen = 36
+	if len(name) > uuidLen+2 && name[0] == '.' && name[uuidLen+1] == '.' && uuidRE.MatchString(name[1:uuidLen+1]) {
+		return name[1 : uuidLen+1]
+	}
+	return ""
 }
 
 // parseEntries reads the three lists that entries.sh prints.
@@ -79,7 +89,7 @@ func parseEntries(out []byte) ([]baadal.DatastoreEntry, error) {
 		}
 		area, name, _ := strings.Cut(rec, "/")
 		at[rec] = len(entries)
-		entries = append(entries, baadal.DatastoreEntry{Area: area, Name: name})
+		entries = append(entries, baadal.DatastoreEntry{Area: area, Name: name, UUID: temporaryOf(name)})
 	}
 	for {
 		rec, err := next()

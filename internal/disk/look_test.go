@@ -57,6 +57,8 @@ func TestEntries(t *testing.T) {
 	write(t, filepath.Join(ds.ImageDir("badmark"), ".baadal"), "not a uuid\x00\xff")
 	write(t, filepath.Join(ds.ImageDir("emptymark"), ".baadal"), "")
 	write(t, filepath.Join(ds.ImageDir("."+uuidA+".AAAAAAAA.new"), ".baadal"), uuidA+"\n")
+	must(t, os.Mkdir(ds.ImageDir("."+uuidB+".BBBBBBBB.gone"), 0o711))
+	must(t, os.Mkdir(ds.ImageDir(".x"), 0o711))
 
 	got, err := d.Entries(ctx, testHost, ds)
 	must(t, err)
@@ -71,6 +73,8 @@ func TestEntries(t *testing.T) {
 	want := []string{
 		`vm_deleted "b.` + uuidB + `" ` + uuidB,
 		`vm_images ".` + uuidA + `.AAAAAAAA.new" ` + uuidA,
+		`vm_images ".` + uuidB + `.BBBBBBBB.gone" ` + uuidB,
+		`vm_images ".x" `,
 		`vm_images "a b\"'\t$x" `,
 		`vm_images "a" ` + uuidA,
 		`vm_images "badmark" `,
