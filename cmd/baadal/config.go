@@ -44,6 +44,7 @@ type dhcpConfig struct {
 	File       string   `yaml:"file"`
 	MainConfig string   `yaml:"main_config"`
 	Restart    []string `yaml:"restart"`
+	Status     []string `yaml:"status"`
 }
 
 type logConfig struct {

@@ -212,7 +212,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	if cfg.DHCP.Kind == "isc" {
 		// The box is reached as a host is, with an id that no host has.
 		box := baadal.Host{ID: -1, Name: "the DHCP server", Address: cfg.DHCP.Address, SSHUser: cfg.DHCP.User, HostKey: cfg.DHCP.HostKey}
-		s.DHCP = dhcp.NewISC(pool, box, dhcp.Options{File: cfg.DHCP.File, MainConfig: cfg.DHCP.MainConfig, Restart: cfg.DHCP.Restart})
+		s.DHCP = dhcp.NewISC(pool, box, dhcp.Options{File: cfg.DHCP.File, MainConfig: cfg.DHCP.MainConfig, Restart: cfg.DHCP.Restart, Status: cfg.DHCP.Status})
 	}
 	return s, func() { hyper.Close(); pool.Close() }, nil
 }

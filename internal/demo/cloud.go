@@ -105,7 +105,7 @@ func WriteConfig(l *lab.Lab, file, state, database string) error {
 	cfg := map[string]any{
 		"state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true,
 		"dhcp": map[string]any{
-			"kind": "isc", "address": address, "host_key": key, "restart": []string{"/etc/dhcp/restart-dhcpd"},
+			"kind": "isc", "address": address, "host_key": key, "restart": []string{"/etc/dhcp/restart-dhcpd"}, "status": []string{"pidof", "dhcpd"},
 		},
 	}
 	if database != "" {

@@ -216,10 +216,8 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 			return tx.ReleaseAddress(d.Subject.ID)
 		})
 	case baadal.DiffDHCP:
-		if err := w.sys.DHCP.Apply(ctx, b.reserved); err != nil {
-			return err
-		}
-		return nil
+		_, err := w.syncDHCP(ctx)
+		return err
 	}
 	return baadal.Errorf(baadal.Internal, "no repair for %s", d.Kind)
 }

@@ -202,9 +202,12 @@ func (c *comparison) compareFolder(ds baadal.Datastore, e baadal.DatastoreEntry)
 }
 
 func (c *comparison) compareTemplateFile(ds baadal.Datastore, e baadal.DatastoreEntry) {
+	if strings.HasPrefix(e.Name, ".") && c.importing() {
+		return // an import at work
+	}
 	for _, b := range []book{c.before, c.b} {
 		for _, t := range b.templates {
-			if t.DatastoreID == ds.ID && (t.File == e.Name || strings.HasPrefix(e.Name, "."+t.File)) && t.State != baadal.TemplateDeleted {
+			if t.DatastoreID == ds.ID && t.File == e.Name && t.State != baadal.TemplateDeleted {
 				return
 			}
 			if t.DatastoreID == ds.ID && t.File == e.Name && t.Task != nil {
@@ -216,6 +219,11 @@ func (c *comparison) compareTemplateFile(ds baadal.Datastore, e baadal.Datastore
 		Kind: baadal.DiffOrphanTemplate, Subject: baadal.Subject{Kind: "datastore", ID: ds.ID, Name: ds.Name}, Stored: "no template owns it",
 		Seen: fmt.Sprintf("%s/%s on %s, %d MiB", e.Area, e.Name, ds.Name, e.Bytes>>20),
 	})
+}
+
+// importing reports whether a template was being imported during the look.
+func (c *comparison) importing() bool {
+	return slices.ContainsFunc(append(slices.Clone(c.before.tasks), c.b.tasks...), func(t baadal.Task) bool { return t.Subject.Kind == "template" })
 }
 
 func (c *comparison) compareAddresses() {
@@ -235,7 +243,7 @@ func (c *comparison) compareDHCP() {
 	if !c.seen.dhcpSeen {
 		return
 	}
-	for _, t := range append(c.before.tasks, c.b.tasks...) {
+	for _, t := range append(slices.Clone(c.before.tasks), c.b.tasks...) {
 		if t.Subject.Kind == "network" {
 			return // reservations are being changed
 		}

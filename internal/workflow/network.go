@@ -44,13 +44,21 @@ func (w *Workflows) applyDHCP(ctx context.Context, r *task.Run) error {
 		r.Detail("no DHCP server is configured; nothing to do")
 		return nil
 	}
+	n, err := w.syncDHCP(ctx)
+	r.Detail("%d reservations", n)
+	return err
+}
+
+// syncDHCP reads the reservations and applies them with nobody in between: of
+// two at the same time, the later one must not apply the older list.
+func (w *Workflows) syncDHCP(ctx context.Context) (n int, err error) {
+	w.dhcp.Lock()
+	defer w.dhcp.Unlock()
 	var rs []baadal.Reservation
-	err := w.db.View(ctx, func(tx *store.Tx) (err error) { rs, err = tx.Reservations(); return err })
-	if err != nil {
-		return err
+	if err := w.db.View(ctx, func(tx *store.Tx) (err error) { rs, err = tx.Reservations(); return err }); err != nil {
+		return 0, err
 	}
-	r.Detail("%d reservations", len(rs))
-	return w.sys.DHCP.Apply(ctx, rs)
+	return len(rs), w.sys.DHCP.Apply(ctx, rs)
 }
 
 func (w *Workflows) withdrawDHCP(ctx context.Context, r *task.Run) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"baadal"
@@ -24,6 +25,8 @@ type Workflows struct {
 	sys Systems
 	db  *store.DB
 	opt Options
+
+	dhcp sync.Mutex // held while the DHCP server is brought in line
 }
 
 // New makes the workflows on a store and the outside world. A nil sys.DHCP
