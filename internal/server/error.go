@@ -122,6 +122,9 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	h := w.Header()
 	maps.Copy(h, p.GetHeaders())
 	h.Set("Content-Type", p.ContentType(""))
+	if r.ContentLength != 0 {
+		h.Set("Connection", "close") // do not read the body, or the rest of it
+	}
 	w.WriteHeader(p.Status)
 	if r.Method != http.MethodHead {
 		_ = json.NewEncoder(w).Encode(p) // the client went away: nobody is left to tell

@@ -49,10 +49,10 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		c.remote, c.secure = s.remote(r)
 		w.Header().Set("X-Request-Id", c.id)
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
-		sw := &statusWriter{ResponseWriter: w, rc: http.NewResponseController(w)}
+		sw := &statusWriter{ResponseWriter: w, rc: http.NewResponseController(w), timeout: s.cfg.IOTimeout}
 		if r.ContentLength != 0 {
 			// Also what nobody reads has to arrive: the connection waits for it.
-			_ = sw.rc.SetReadDeadline(start.Add(bodyTimeout)) // a recorder in a test has none
+			_ = sw.rc.SetReadDeadline(start.Add(s.cfg.IOTimeout)) // a recorder in a test has none
 		}
 		next.ServeHTTP(sw, r)
 		took := time.Since(start)
@@ -113,9 +113,10 @@ func (s *Server) secureHeaders(next http.Handler) http.Handler {
 // statusWriter remembers what was answered and gives each write a deadline.
 type statusWriter struct {
 	http.ResponseWriter
-	rc     *http.ResponseController
-	status int
-	bytes  int64
+	rc      *http.ResponseController
+	timeout time.Duration // of each write
+	status  int
+	bytes   int64
 }
 
 // Unwrap lets http.ResponseController through.
@@ -133,7 +134,8 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	_ = w.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder in a test has none
+	// Longer than a body may take: net/http reads what is left of it before it answers.
+	_ = w.rc.SetWriteDeadline(time.Now().Add(w.timeout * 3 / 2)) // a recorder in a test has none
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
 	return n, err //nolint:wrapcheck // a Writer
@@ -148,13 +150,13 @@ func (s *Server) guardBody(rt *route) func(huma.Context, func(huma.Context)) {
 		}
 		r, w := humago.Unwrap(hc)
 		if r.ContentLength > limit {
-			w.Header().Set("Connection", "close") // do not read the rest
 			s.writeProblem(w, r, tooLarge(limit))
 			return
 		}
 		r.Body = &guardedBody{
 			ReadCloser: http.MaxBytesReader(w, r.Body, limit+slack),
 			rc:         http.NewResponseController(w),
+			timeout:    s.cfg.IOTimeout,
 			each:       rt.limit != 0,
 		}
 		next(hc)
@@ -166,11 +168,13 @@ func tooLarge(limit int64) error {
 }
 
 // guardedBody sets a read deadline on the first read, or on each for long
-// uploads, and takes it away at the end: left alone it would cancel the
-// request while its handler works.
+// uploads, and takes it away at the body's end: left alone it would cancel the
+// request while its handler works. After any other error it stays, so that
+// net/http does not wait for the rest.
 type guardedBody struct {
 	io.ReadCloser
 	rc      *http.ResponseController
+	timeout time.Duration
 	each    bool
 	started bool
 }
@@ -178,10 +182,10 @@ type guardedBody struct {
 func (b *guardedBody) Read(p []byte) (int, error) {
 	if !b.started || b.each {
 		b.started = true
-		_ = b.rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // a recorder in a test has none
+		_ = b.rc.SetReadDeadline(time.Now().Add(b.timeout)) // a recorder in a test has none
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
 		_ = b.rc.SetReadDeadline(time.Time{})
 	}
 	return n, err //nolint:wrapcheck // a Reader

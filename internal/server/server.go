@@ -25,11 +25,10 @@ const Prefix = "/api/v1"
 
 // Limits of a request.
 const (
-	maxBody      = 1 << 20  // bytes of a JSON body
-	maxUpload    = 64 << 30 // bytes of an upload, unless configured
-	bodyTimeout  = 30 * time.Second
-	writeTimeout = 30 * time.Second // for each write, so that a stuck client holds nothing
-	maxWait      = 60 * time.Second // of a long poll
+	maxBody   = 1 << 20          // bytes of a JSON body
+	maxUpload = 64 << 30         // bytes of an upload, unless configured
+	ioTimeout = 30 * time.Second // see Config.IOTimeout
+	maxWait   = 60 * time.Second // of a long poll
 )
 
 // Config is what a Server needs. Zero fields other than Service have defaults.
@@ -42,6 +41,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed
 	MaxUpload      int64          // bytes; 64 GiB
 	Heartbeat      time.Duration  // of the event stream; 15 s
+	IOTimeout      time.Duration  // for a whole JSON body, each read of an upload and each write, so that a stuck client holds nothing; 30 s
 }
 
 // Server answers the API, its documentation, health and metrics.
@@ -70,6 +70,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 15 * time.Second
+	}
+	if cfg.IOTimeout == 0 {
+		cfg.IOTimeout = ioTimeout
 	}
 	s := &Server{
 		cfg: cfg, svc: cfg.Service, log: cfg.Logger, mux: http.NewServeMux(),

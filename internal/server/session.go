@@ -19,9 +19,6 @@ func (s *Server) authenticate(rt *route) func(huma.Context, func(huma.Context)) 
 	return func(hc huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(hc)
 		if err := s.admit(r, rt.action); err != nil {
-			if r.ContentLength != 0 {
-				w.Header().Set("Connection", "close") // do not read the body of who may not send one
-			}
 			s.writeProblem(w, r, err)
 			return
 		}
