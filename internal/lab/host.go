@@ -24,7 +24,10 @@ func (l *Lab) Kill(ctx context.Context, host string) error {
 		if err != nil {
 			return err
 		}
-		return n.Process.kill(10 * time.Second)
+		if err := n.Process.kill(10 * time.Second); err != nil {
+			return err
+		}
+		return l.killMembers(ctx, host) // what was started with NetOnly
 	})
 	if err != nil {
 		return fmt.Errorf("kill: %w", err)
@@ -38,6 +41,10 @@ func (l *Lab) Boot(ctx context.Context, host string) error {
 	err := l.change(ctx, func(s *state) error {
 		n, err := s.host(host)
 		if err != nil || n.Process.alive() {
+			return err
+		}
+		// A booting host has fresh cgroups: version 2 would not take its process 1 beside those of its last life.
+		if err := errors.Join(l.killMembers(ctx, host), l.cgroups.remove(host)); err != nil {
 			return err
 		}
 		// The kernel takes a dead node's cables away when it comes to it; the switch forgets their names here.

@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -216,7 +217,10 @@ func TestCgroupVersion2(t *testing.T) {
 		t.Skip("this is no hybrid machine: the other tests show what is to be shown here")
 	}
 	l := up(t, lab.Unified(options(t, 1)))
-	// The daemons sit in the leaf of their node, and the node sees its own cgroup as the root.
+	// The daemons sit in the leaf of their node, and the node sees its own cgroup as the root; also after a power cut.
+	if err := errors.Join(l.Kill(t.Context(), "host1"), l.Boot(t.Context(), "host1")); err != nil {
+		t.Fatal(err)
+	}
 	if got := mustOutput(t, l, "host1", "cat", "/proc/self/cgroup"); !strings.Contains(got, "0::/init") {
 		t.Errorf("a command in host1 is in %s", got)
 	}
