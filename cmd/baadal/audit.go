@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"strings"
 
-	"baadal"
-
 	"github.com/spf13/cobra"
+
+	"baadal"
 )
 
 const auditLong = `Compare what is stored with the hosts, datastores and the DHCP server, and tell
@@ -127,7 +127,7 @@ func (c *cli) showAudit(a baadal.Audit, left int) {
 			where = " on " + d.Host
 		}
 		fmt.Fprintf(c.out, "%s  %s: %s\n", mark, clean(strings.ReplaceAll(d.Kind, "_", " ")), clean(strings.TrimSpace(d.Subject.Kind+" "+d.Subject.Name)+where))
-		c.fields("", []field{
+		c.fields([]field{
 			{"         stored", d.Stored},
 			{"         seen", d.Seen},
 			{"         repair", d.Repair},

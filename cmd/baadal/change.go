@@ -6,10 +6,10 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 // act is one kind of change on one or several resources of type T.
@@ -167,7 +167,7 @@ func dryRunFlag(cmd *cobra.Command, dryRun *bool) {
 func (c *cli) plan(p baadal.Plan) {
 	l := c.look()
 	fmt.Fprintln(c.out, l.paint(clean(p.Summary), bold))
-	c.fields("", []field{
+	c.fields([]field{
 		{"Host", p.Host},
 		{"Why there", p.Why},
 		{"Datastore", p.Datastore},

@@ -5,19 +5,19 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) datastoreCommand() *cobra.Command {
 	return group("datastore", "File systems that hold the disks",
 		c.datastoreAddCommand(),
 		listCommand(c, "List datastores", (*client.Client).Datastores, c.datastoreListing()),
-		showCommand(c, "Show datastores in full", (*client.Client).Datastore, c.datastoreNames(false), c.showDatastore),
+		showCommand(c, "Show datastores in full", (*client.Client).Datastore, c.datastoreNames(), c.showDatastore),
 		removeCommand(c, "remove", "Remove datastores that hold nothing", "%s is removed",
-			(*client.Client).RemoveDatastore, c.datastoreNames(false)),
+			(*client.Client).RemoveDatastore, c.datastoreNames()),
 	)
 }
 
@@ -44,7 +44,7 @@ func (c *cli) showDatastore(d baadal.Datastore) {
 	if d.MeasuredAt != nil {
 		measured = agoText(c.now(), *d.MeasuredAt)
 	}
-	c.fields("", []field{
+	c.fields([]field{
 		{"Why", d.Reason},
 		{"Path", d.Path},
 		{"Space", fmt.Sprintf("%s free of %s, %s used", bytesText(d.Free), bytesText(d.Capacity), bytesText(d.Used))},

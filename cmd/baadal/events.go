@@ -11,34 +11,38 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) eventsCommand() *cobra.Command {
-	var topics []string
+	var (
+		topics []string
+		last   int
+		once   bool
+	)
 	cmd := &cobra.Command{
 		Use: "events", Short: "Follow what changes, until Ctrl-C", Args: takes(0, 0),
-		Long: "Follow what changes until Ctrl-C: a line whenever a thing, or the state of a\ntask, is another one. With --json every event is one line.",
+		Long: `Follow what changes until Ctrl-C: a line whenever a thing, or the state of a
+task, is another one. --last shows some of the past first, and with --once only
+that. With --json every event is one line.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, err := c.api()
 			if err != nil {
 				return err
 			}
-			told := map[int64]string{}
-			for e, err := range api.Events(cmd.Context(), client.EventOptions{Topics: topics, Lost: c.lost}) {
+			tell := c.eventTeller()
+			after, err := c.pastEvents(cmd.Context(), api, topics, last, tell)
+			if err != nil || once {
+				return err
+			}
+			for e, err := range api.Events(cmd.Context(), client.EventOptions{Topics: topics, After: after, Lost: c.lost}) {
 				if err != nil {
 					return followEnd(cmd.Context(), err)
 				}
-				if e.Topic == "task" && !c.flags.json {
-					if told[e.Subject.ID] == e.What {
-						continue // only its progress changed
-					}
-					told[e.Subject.ID] = e.What
-				}
-				if err := c.event(e); err != nil {
+				if err := tell(e); err != nil {
 					return err
 				}
 			}
@@ -46,7 +50,54 @@ func (c *cli) eventsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&topics, "topic", nil, "only these `topics`: vm, host, datastore, template, network, task, user, setting")
+	cmd.Flags().IntVar(&last, "last", 0, "show this `number` of past events first")
+	cmd.Flags().BoolVar(&once, "once", false, "end after the past ones")
 	return cmd
+}
+
+// pastEvents tells the newest events that there are, the oldest of them first,
+// and returns the id to go on after; 0 means with what comes next.
+func (c *cli) pastEvents(
+	ctx context.Context, api *client.Client, topics []string, count int, tell func(baadal.Event) error,
+) (after int64, err error) {
+	if count <= 0 {
+		return 0, nil
+	}
+	page, err := api.EventList(ctx, baadal.ListQuery{Limit: min(count, pageSize), Sort: "-id", Filter: topicFilter(topics)})
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range slices.Backward(page.Items) {
+		if err := tell(e); err != nil {
+			return 0, err
+		}
+		after = e.ID
+	}
+	return after, nil
+}
+
+// topicFilter is the filter of a list for topics, any of them.
+func topicFilter(topics []string) string {
+	var words []string
+	for _, t := range topics {
+		words = append(words, "topic:"+t)
+	}
+	return strings.Join(words, " ")
+}
+
+// eventTeller returns a function that writes events, but not those that only
+// tell of a task's progress.
+func (c *cli) eventTeller() func(baadal.Event) error {
+	told := map[int64]string{}
+	return func(e baadal.Event) error {
+		if e.Topic == "task" && !c.flags.json {
+			if told[e.Subject.ID] == e.What {
+				return nil
+			}
+			told[e.Subject.ID] = e.What
+		}
+		return c.event(e)
+	}
 }
 
 // followEnd turns the end of something that is followed until Ctrl-C into
@@ -77,7 +128,11 @@ func (c *cli) event(e baadal.Event) error {
 	if e.Topic == "task" {
 		what = fmt.Sprintf("task %d (%s)", e.Subject.ID, e.Subject.Name)
 	}
-	line := fmt.Sprintf("%s  %s  %s", l.paint(e.At.Local().Format(time.TimeOnly), grey), l.paint(clean(what), bold), clean(e.What))
+	layout := time.TimeOnly
+	if c.now().Sub(e.At) > 12*time.Hour {
+		layout = time.DateTime
+	}
+	line := fmt.Sprintf("%s  %s  %s", l.paint(e.At.Local().Format(layout), grey), l.paint(clean(what), bold), clean(e.What))
 	if s := changesText(e.Changes); s != "" {
 		line += "  " + clean(s)
 	}

@@ -5,18 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) hostCommand() *cobra.Command {
 	return group("host", "Machines that run VMs",
 		c.hostAddCommand(),
 		listCommand(c, "List hosts", (*client.Client).Hosts, c.hostListing()),
-		showCommand(c, "Show hosts in full, with what was checked", (*client.Client).Host, c.hostNames(false), c.showHost),
+		showCommand(c, "Show hosts in full, with what was checked", (*client.Client).Host, c.hostNames(), c.showHost),
 		c.hostCheckCommand(),
 		c.hostRemoveCommand(),
 	)
@@ -52,7 +53,7 @@ func (c *cli) showHost(h baadal.Host) {
 	if h.LastSeen != nil {
 		seen = agoText(c.now(), *h.LastSeen)
 	}
-	c.fields("", []field{
+	c.fields([]field{
 		{"Why", h.Reason},
 		{"Last seen", seen},
 		{"Address", h.SSHUser + "@" + h.SSHAddr()},
@@ -168,14 +169,15 @@ func (c *cli) hostBrief(h *baadal.Host) string {
 	if h == nil || h.CPUs == 0 {
 		return ""
 	}
-	s := fmt.Sprintf("\n  %s is %s: %s, %s memory, %s", clean(h.Name), h.State, plural(h.CPUs, "CPU"), mibText(h.RAMMiB), clean(h.Virt))
+	var s strings.Builder
+	fmt.Fprintf(&s, "\n  %s is %s: %s, %s memory, %s", clean(h.Name), h.State, plural(h.CPUs, "CPU"), mibText(h.RAMMiB), clean(h.Virt))
 	for _, k := range h.Failed() {
-		s += fmt.Sprintf("\n  BAD  %s: %s", clean(k.Name), clean(k.Detail))
+		fmt.Fprintf(&s, "\n  BAD  %s: %s", clean(k.Name), clean(k.Detail))
 		if k.Fix != "" {
-			s += "\n       next: " + clean(k.Fix)
+			fmt.Fprintf(&s, "\n       next: %s", clean(k.Fix))
 		}
 	}
-	return s
+	return s.String()
 }
 
 func (c *cli) hostCheckCommand() *cobra.Command {
@@ -190,11 +192,11 @@ func (c *cli) hostCheckCommand() *cobra.Command {
 	}
 	return &cobra.Command{
 		Use: "check NAME...", Short: "Look at hosts again: what they have and whether all is well", Args: takes(1, many),
-		ValidArgsFunction: c.hostNames(false),
+		ValidArgsFunction: c.hostNames(),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.run(cmd, c, args...) },
 	}
 }
 
 func (c *cli) hostRemoveCommand() *cobra.Command {
-	return removeCommand(c, "remove", "Remove hosts that run no VMs", "%s is removed", (*client.Client).RemoveHost, c.hostNames(false))
+	return removeCommand(c, "remove", "Remove hosts that run no VMs", "%s is removed", (*client.Client).RemoveHost, c.hostNames())
 }

@@ -6,10 +6,10 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 const loginLong = `Sign in to a server. The password is asked for, never given on the command line;

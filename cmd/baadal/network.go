@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) networkCommand() *cobra.Command {
@@ -50,7 +50,7 @@ func (c *cli) showNetwork(n baadal.Network) {
 		applied = "does not have its reservations yet"
 	}
 	fmt.Fprintln(c.out, c.title(n.Name, "", fmt.Sprintf("VLAN %d, %s", n.VLAN, n.CIDR)))
-	c.fields("", []field{
+	c.fields([]field{
 		{"Task", taskRefText(n.Task)},
 		{"Addresses", fmt.Sprintf("%s to %s: %d, of which %d free", n.First, n.Last, n.Addresses, n.Free)},
 		{"Gateway", n.Gateway},

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 // completionLimit is how long the shell waits for names from the server.
@@ -162,12 +162,12 @@ func (c *cli) vmNames(one bool) completion {
 	return names(c, (*client.Client).VMs, func(v baadal.VM) string { return v.Name }, one)
 }
 
-func (c *cli) hostNames(one bool) completion {
-	return names(c, (*client.Client).Hosts, func(h baadal.Host) string { return h.Name }, one)
+func (c *cli) hostNames() completion {
+	return names(c, (*client.Client).Hosts, func(h baadal.Host) string { return h.Name }, false)
 }
 
-func (c *cli) datastoreNames(one bool) completion {
-	return names(c, (*client.Client).Datastores, func(d baadal.Datastore) string { return d.Name }, one)
+func (c *cli) datastoreNames() completion {
+	return names(c, (*client.Client).Datastores, func(d baadal.Datastore) string { return d.Name }, false)
 }
 
 func (c *cli) templateNames(one bool) completion {

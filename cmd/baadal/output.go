@@ -63,11 +63,8 @@ func (c *cli) lookOf(terminal bool) look {
 // left out.
 type field struct{ label, value string }
 
-// fields writes labels and values in two columns, below a title.
-func (c *cli) fields(title string, fs []field) {
-	if title != "" {
-		fmt.Fprintln(c.out, title)
-	}
+// fields writes labels and values in two columns.
+func (c *cli) fields(fs []field) {
 	width := 0
 	for _, f := range fs {
 		if f.value != "" {

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"baadal/client"
-
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"baadal/client"
 )
 
 // defaultServer is where the command line looks for a server that nobody named.

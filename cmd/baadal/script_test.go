@@ -138,7 +138,7 @@ var firstPassword = regexp.MustCompile(`one-time password (\S+)\n`)
 // startServer runs `baadal serve --simulate` in this process until the script
 // ends.
 func startServer(env *testscript.Env) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func startServer(env *testscript.Env) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 		password := out.find(firstPassword)
-		if resp, err := http.Get(url + "/readyz"); err == nil && password != "" { //nolint:noctx // it is local
+		if resp, err := http.Get(url + "/readyz"); err == nil && password != "" {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				env.Setenv("FIRST_PASSWORD", password)

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"baadal"
-
 	"github.com/spf13/cobra"
+
+	"baadal"
 )
 
 func (c *cli) settingCommand() *cobra.Command {

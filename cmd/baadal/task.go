@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) taskCommand() *cobra.Command {
@@ -38,7 +38,7 @@ func parseID(noun, s string) (int64, error) {
 	return id, nil
 }
 
-func fetchTask(api *client.Client, ctx context.Context, ref string) (baadal.Task, error) {
+func fetchTask(api *client.Client, ctx context.Context, ref string) (baadal.Task, error) { //nolint:revive // as the client's method expressions
 	id, err := parseID("task", ref)
 	if err != nil {
 		return baadal.Task{}, err
@@ -101,7 +101,7 @@ func (c *cli) showTask(t baadal.Task) {
 	if t.UndoPending {
 		undo = "what could not be taken back yet is tried until it is"
 	}
-	c.fields("", []field{
+	c.fields([]field{
 		{"Message", t.Message},
 		{"Code", t.Code},
 		{"Cancelled by", t.CancelBy},

@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) templateCommand() *cobra.Command {
@@ -43,7 +43,7 @@ func (c *cli) templateListing() listing[baadal.Template] {
 
 func (c *cli) showTemplate(t baadal.Template) {
 	fmt.Fprintln(c.out, c.title(t.Name, t.State, t.OS))
-	c.fields("", []field{
+	c.fields([]field{
 		{"Task", taskRefText(t.Task)},
 		{"Disk", bytesText(t.VirtualSize) + ", the least size of a VM's disk"},
 		{"File", fmt.Sprintf("%s, %s, %s", t.File, t.Format, bytesText(t.FileSize))},
@@ -106,7 +106,7 @@ func (c *cli) templateImportCommand() *cobra.Command {
 	f.StringVar(&in.OS, "os", "", "what it holds, in `words`, as \"Debian 12\"")
 	f.StringVar(&in.SHA256, "sha256", "", "the `checksum` that the file must have")
 	f.StringVar(&in.Datastore, "datastore", "", "`name` of the datastore (the one with most room)")
-	completeFlags(cmd, map[string]completion{"datastore": c.datastoreNames(false)})
+	completeFlags(cmd, map[string]completion{"datastore": c.datastoreNames()})
 	return cmd
 }
 

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"baadal"
-
 	"github.com/spf13/cobra"
+
+	"baadal"
 )
 
 func (c *cli) tokenCommand() *cobra.Command {

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) userCommand() *cobra.Command {
@@ -68,7 +68,7 @@ func (c *cli) showUser(u baadal.User) {
 		password = "given once; must be changed at the next sign-in"
 	}
 	fmt.Fprintln(c.out, c.title(u.Username, state, u.Name))
-	c.fields("", []field{
+	c.fields([]field{
 		{"Roles", strings.Join(roles, ", ")},
 		{"Organisation", u.Organisation},
 		{"E-mail", u.Email},

@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 func (c *cli) vmCommand() *cobra.Command {
@@ -94,7 +94,7 @@ func (c *cli) showVM(v baadal.VM) {
 			deleted += ", gone for good " + agoText(now, *v.PurgeAfter)
 		}
 	}
-	c.fields("", []field{
+	c.fields([]field{
 		{"Why", v.Reason},
 		{"Task", taskRefText(v.Task)},
 		{"Address", strings.TrimSpace(v.Address + answered)},

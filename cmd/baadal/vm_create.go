@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/client"
-
-	"github.com/spf13/cobra"
 )
 
 const vmCreateLong = `Create one VM, or several of the same kind. Without --host and --datastore the
@@ -68,8 +68,8 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 	f.StringVar(&in.Purpose, "purpose", "", "what it is for, in `words`")
 	dryRunFlag(cmd, &a.dryRun)
 	completeFlags(cmd, map[string]completion{
-		"template": c.templateNames(false), "network": c.networkNames(false), "host": c.hostNames(false),
-		"datastore": c.datastoreNames(false), "owner": c.userNames(false),
+		"template": c.templateNames(false), "network": c.networkNames(false), "host": c.hostNames(),
+		"datastore": c.datastoreNames(), "owner": c.userNames(false),
 	})
 	return cmd
 }
