@@ -215,9 +215,9 @@ func (c *cli) print(r report) {
 		return
 	}
 	l := c.lookOf(c.errTerminal)
-	fmt.Fprintf(c.err, "%s %s\n", l.paint("Error:", red), clean(r.Title))
+	fmt.Fprintf(c.err, "%s %s\n", l.paint("Error:", red), cleanLines(r.Title))
 	if r.Detail != "" {
-		fmt.Fprintf(c.err, "  %s\n", clean(r.Detail))
+		fmt.Fprintf(c.err, "  %s\n", cleanLines(r.Detail))
 	}
 	for _, f := range r.Errors {
 		if f.Message != r.Title {

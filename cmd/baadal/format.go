@@ -144,6 +144,16 @@ func clean(s string) string {
 	}, s)
 }
 
+// cleanLines cleans a text that may have several lines; all but the first are
+// indented.
+func cleanLines(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\r\n"), "\n")
+	for i := range lines {
+		lines[i] = clean(strings.TrimRight(lines[i], "\r"))
+	}
+	return strings.Join(lines, "\n  ")
+}
+
 func steersTerminal(r rune) bool {
 	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 ||
 		r == 0x200e || r == 0x200f || r == 0x2028 || r == 0x2029
