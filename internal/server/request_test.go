@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,10 +166,10 @@ func TestProblemsKeepSecrets(t *testing.T) {
 }
 
 // zeros is an endless body that counts what was read of it.
-type zeros struct{ read int64 }
+type zeros struct{ read atomic.Int64 }
 
 func (z *zeros) Read(p []byte) (int, error) {
-	z.read += int64(len(p))
+	z.read.Add(int64(len(p)))
 	return len(p), nil
 }
 
@@ -199,8 +200,8 @@ func TestLargeBodyIsRefusedUnread(t *testing.T) {
 				if resp.StatusCode != http.StatusRequestEntityTooLarge || !bytes.Contains(body, []byte(`"code":"too_large"`)) {
 					t.Errorf("status %d: %s", resp.StatusCode, body)
 				}
-				if took := time.Since(start); took > 5*time.Second || z.read > 16<<20 {
-					t.Errorf("it took %s and %d bytes were read", took, z.read)
+				if took := time.Since(start); took > 5*time.Second || z.read.Load() > 16<<20 {
+					t.Errorf("it took %s and %d bytes were read", took, z.read.Load())
 				}
 			})
 		}

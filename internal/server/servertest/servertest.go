@@ -142,7 +142,7 @@ func (c *Cloud) Furnish() {
 		}
 		addresses := make([]baadal.Address, 200)
 		for i := range addresses {
-			addresses[i] = baadal.Address{IP: fmt.Sprintf("192.168.10.%d", 10+i), MAC: fmt.Sprintf("A2:00:00:00:00:%02X", i)}
+			addresses[i] = baadal.Address{IP: fmt.Sprintf("192.168.10.%d", 10+i), MAC: fmt.Sprintf("02:00:00:00:00:%02X", i)}
 		}
 		return tx.CreateNetwork(&n, addresses)
 	})
