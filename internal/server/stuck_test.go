@@ -1,9 +1,13 @@
 package server_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -86,4 +90,41 @@ func TestStuckReader(t *testing.T) {
 		}
 	}
 	t.Error("the stuck stream is still open")
+}
+
+// Deadlines mean other things in HTTP/2; a live stream stays open there too.
+func TestStreamOverHTTP2(t *testing.T) {
+	t.Parallel()
+	c := servertest.New(t, func(cfg *server.Config) {
+		cfg.IOTimeout, cfg.Heartbeat = 400*time.Millisecond, 100*time.Millisecond
+	})
+	root := c.User("root", "ADMIN", baadal.RoleAdmin)
+	hs := httptest.NewUnstartedServer(c.Server.Handler())
+	hs.EnableHTTP2 = true
+	hs.StartTLS()
+	t.Cleanup(hs.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, hs.URL+"/api/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+root.Token)
+	resp, err := hs.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.Header.Get("Strict-Transport-Security") == "" {
+		t.Errorf("protocol %s, headers %v", resp.Proto, resp.Header)
+	}
+	lines, beats := bufio.NewScanner(resp.Body), 0
+	for lines.Scan() && beats < 15 {
+		if lines.Text() == ": still here" {
+			beats++
+		}
+	}
+	if beats < 15 {
+		t.Errorf("the stream ended after %d heartbeats: %v", beats, lines.Err())
+	}
 }
