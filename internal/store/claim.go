@@ -33,12 +33,17 @@ func (tx *Tx) ClaimVNCPort(vmID int64, first, last int) (int, error) {
 }
 
 func (tx *Tx) freeVNCPort(first, last int) (int, error) {
+	none := baadal.Errorf(baadal.Exhausted, "all ports for VNC clients are in use").WithCode("no_vnc_port").
+		WithDetail("%d to %d are set", first, last).WithNext("Widen the range", "baadal setting set "+baadal.SettingVNCLast+" PORT")
+	if first > last {
+		return 0, none
+	}
 	var highest sql.NullInt64
 	err := tx.queryRow(`SELECT MAX(port) FROM vnc_ports WHERE port BETWEEN $1 AND $2`, first, last).Scan(&highest)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("read VNC ports: %w", err)
-	case !highest.Valid && first <= last:
+	case !highest.Valid:
 		return first, nil
 	case int(highest.Int64) < last:
 		return int(highest.Int64) + 1, nil
@@ -47,15 +52,14 @@ func (tx *Tx) freeVNCPort(first, last int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read VNC ports: %w", err)
 	}
-	if taken == 0 && first <= last {
+	if taken == 0 {
 		return first, nil
 	}
 	var port int
 	err = tx.queryRow(`SELECT p.port + 1 FROM vnc_ports p WHERE p.port >= $1 AND p.port < $2
 		AND NOT EXISTS (SELECT 1 FROM vnc_ports q WHERE q.port = p.port + 1) ORDER BY p.port LIMIT 1`, first, last).Scan(&port)
 	if isNoRows(err) {
-		return 0, baadal.Errorf(baadal.Exhausted, "all ports for VNC clients are in use").WithCode("no_vnc_port").
-			WithDetail("%d to %d are set", first, last).WithNext("Widen the range", "baadal setting set "+baadal.SettingVNCLast+" PORT")
+		return 0, none
 	}
 	if err != nil {
 		return 0, fmt.Errorf("find free VNC port: %w", err)

@@ -8,13 +8,16 @@ import (
 )
 
 // A deleted VM that can be restored still has its disks on the datastore, so
-// every row of vms counts.
-const datastoreColumns = `d.id, d.name, d.generation, d.path, d.state, d.reason, d.capacity, d.used, d.free, d.measured_at, d.hosts,
-	d.created_at, d.updated_at,
-	(SELECT COALESCE(SUM(v.disk_gib), 0) FROM vms v WHERE v.datastore_id = d.id),
-	(SELECT COALESCE(SUM(t.file_size), 0) FROM templates t WHERE t.datastore_id = d.id AND t.state <> 'deleted'),
-	(SELECT COUNT(*) FROM vms v WHERE v.datastore_id = d.id AND v.state <> 5),
-	(SELECT COUNT(*) FROM templates t WHERE t.datastore_id = d.id AND t.state <> 'deleted')`
+// every row of vms counts into what is claimed.
+const (
+	datastoreColumns = `d.id, d.name, d.generation, d.path, d.state, d.reason, d.capacity, d.used, d.free, d.measured_at, d.hosts,
+	d.created_at, d.updated_at, COALESCE(c.disk_gib, 0), COALESCE(f.bytes, 0), COALESCE(c.vms, 0), COALESCE(f.templates, 0)`
+
+	datastoreJoins = ` LEFT JOIN (SELECT v.datastore_id, SUM(v.disk_gib) AS disk_gib, SUM(CASE WHEN v.state <> 5 THEN 1 ELSE 0 END) AS vms
+		FROM vms v GROUP BY v.datastore_id) c ON c.datastore_id = d.id
+	LEFT JOIN (SELECT t.datastore_id, CAST(SUM(t.file_size) AS BIGINT) AS bytes, COUNT(*) AS templates
+		FROM templates t WHERE t.state <> 'deleted' GROUP BY t.datastore_id) f ON f.datastore_id = d.id`
+)
 
 func scanDatastore(r row) (d baadal.Datastore, err error) {
 	var measured sql.NullInt64
@@ -66,7 +69,7 @@ func (tx *Tx) DatastoreByRef(ref string) (baadal.Datastore, error) {
 }
 
 func (tx *Tx) datastore(ref any, where string, arg any) (baadal.Datastore, error) {
-	d, err := scanDatastore(tx.queryRow(`SELECT `+datastoreColumns+` FROM datastores d WHERE `+where, arg))
+	d, err := scanDatastore(tx.queryRow(`SELECT `+datastoreColumns+` FROM datastores d`+datastoreJoins+` WHERE `+where, arg))
 	if err != nil {
 		return d, notFound(err, "datastore", ref)
 	}
@@ -76,7 +79,7 @@ func (tx *Tx) datastore(ref any, where string, arg any) (baadal.Datastore, error
 // Datastores lists datastores.
 func (tx *Tx) Datastores(q baadal.ListQuery) (baadal.List[baadal.Datastore], error) {
 	return listRows(tx, listSpec{
-		noun: "datastores", table: "datastores d", id: "d.id", columns: datastoreColumns,
+		noun: "datastores", table: "datastores d", id: "d.id", columns: datastoreColumns, joins: datastoreJoins,
 		keys:  map[string]filterKey{"state": equals("d.state"), "name": equalsFold("d.name"), "path": equals("d.path")},
 		words: is(`(lower(d.name) LIKE ? ESCAPE '\' OR lower(d.path) LIKE ? ESCAPE '\')`),
 		sorts: map[string]sortKey{
@@ -91,7 +94,7 @@ func (tx *Tx) Datastores(q baadal.ListQuery) (baadal.List[baadal.Datastore], err
 
 // AllDatastores returns every datastore by name.
 func (tx *Tx) AllDatastores() ([]baadal.Datastore, error) {
-	all, err := collect(tx, scanDatastore, `SELECT `+datastoreColumns+` FROM datastores d ORDER BY d.name`)
+	all, err := collect(tx, scanDatastore, `SELECT `+datastoreColumns+` FROM datastores d`+datastoreJoins+` ORDER BY d.name`)
 	if err != nil {
 		return nil, fmt.Errorf("read datastores: %w", err)
 	}

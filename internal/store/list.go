@@ -4,8 +4,9 @@ package store
 // table, how its rows are read, the keys that a filter may name, the sorts, the
 // facets. listRows does the rest:
 //
-//   - The page is found first, on the noun's own table with nothing but the
-//     sort's join; only its rows are joined with what a table row shows.
+//   - Where an index gives the order, rows are read until the page is full. For
+//     other sorts the page is found first, on the noun's own table with nothing
+//     but the sort's join; only its rows are joined with what a table row shows.
 //   - A cursor holds the last row's sort value and id. The next page starts
 //     behind that pair, so rows that come and go meanwhile neither repeat nor
 //     hide others.
@@ -43,7 +44,8 @@ type listSpec struct {
 	where   []cond               // what may be listed at all
 	hidden  map[string]cond      // conditions that hold unless the filter names the key
 	keys    map[string]filterKey // key:value pairs of the filter
-	words   cond                 // what a free word is compared with, by LIKE; every ? is the word
+	words   cond                 // what a free word is compared with, by LIKE; every ? is the word in lower case
+	find    func(string) cond    // what a word, in lower case, may match; instead of words
 	sorts   map[string]sortKey
 	sort    string // the sort if none is asked for, e.g. "-id"
 	facets  map[string]facet
@@ -63,6 +65,7 @@ type sortKey struct {
 	expr   string
 	join   string // what expr needs beside the noun's table
 	number bool   // an integer, not text
+	index  bool   // the noun's table has an index on it
 }
 
 // facet counts rows by the value of a column of the noun's table.
@@ -322,16 +325,21 @@ func (s *listSpec) filter(text string) (cond, error) {
 }
 
 func (s *listSpec) word(word string) (cond, error) {
+	word = strings.ToLower(word)
+	if s.find != nil {
+		return s.find(word), nil
+	}
 	if s.words.sql == "" {
 		return cond{}, baadal.Errorf(baadal.Invalid, "%s cannot be searched by words", s.noun).WithField("filter").
 			WithDetail("possible are: %s", known(s.keys))
 	}
-	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(word)) + "%"
-	c := cond{sql: s.words.sql}
-	for range strings.Count(c.sql, "?") {
-		c.args = append(c.args, pattern)
-	}
-	return c, nil
+	return like(s.words.sql, word), nil
+}
+
+// like is a condition whose every ? is a pattern that finds a word anywhere.
+func like(sql, word string) cond {
+	pattern := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(word) + "%"
+	return cond{sql, slices.Repeat([]any{pattern}, strings.Count(sql, "?"))}
 }
 
 // join puts conditions together; a single one stays bare so that an index on
@@ -368,8 +376,13 @@ func (s *listSpec) pageQuery(where cond, o order, after string, limit int) (stri
 		sql += fmt.Sprintf(" AND (%s, %s) %s (?, ?)", key.expr, s.id, beyond)
 		args = append(args, c.value, c.ID)
 	}
-	page := fmt.Sprintf("SELECT %s AS list_key, %s AS list_id FROM %s %s WHERE %s ORDER BY %s%s, %s%s LIMIT %d",
-		key.expr, s.id, s.table, key.join, sql, key.expr, way, s.id, way, limit) // a number in the text: PostgreSQL plans for it
+	// The limit is a number in the text, so that PostgreSQL plans for it.
+	ordered := fmt.Sprintf("WHERE %s ORDER BY %s%s, %s%s LIMIT %d", sql, key.expr, way, s.id, way, limit)
+	if key.index || key.expr == s.id {
+		query := fmt.Sprintf("SELECT %s, %s, %s FROM %s %s %s %s", key.expr, s.id, s.columns, s.table, key.join, s.joins, ordered)
+		return number(query), args, nil
+	}
+	page := fmt.Sprintf("SELECT %s AS list_key, %s AS list_id FROM %s %s %s", key.expr, s.id, s.table, key.join, ordered)
 	query := fmt.Sprintf("SELECT page.list_key, page.list_id, %s FROM (%s) page JOIN %s ON %s = page.list_id %s ORDER BY page.list_key%s, page.list_id%s",
 		s.columns, page, s.table, s.id, s.joins, way, way)
 	return number(query), args, nil
@@ -396,51 +409,78 @@ func (tx *Tx) counts(s listSpec, where cond) (counts, error) {
 	if c, ok := tx.db.counts.get(key); ok {
 		return c, nil
 	}
-	c := counts{facets: map[string]map[string]int{}}
-	var err error
-	for name, f := range s.facets {
-		if c.facets[name], c.total, err = tx.facet(s, f, where); err != nil {
-			return c, fmt.Errorf("by %s: %w", name, err)
-		}
+	c, err := tx.countAll(s, where)
+	if err != nil {
+		return c, err
 	}
-	if len(s.facets) == 0 {
-		c.facets = nil
-		c.total, err = tx.count(number("SELECT COUNT(*) FROM "+s.table+" WHERE "+where.sql), where.args...)
-	}
-	if err == nil {
-		tx.db.counts.put(key, c)
-	}
-	return c, err
+	tx.db.counts.put(key, c)
+	return c, nil
 }
 
-// facet counts by one column. The total includes rows without a value.
-func (tx *Tx) facet(s listSpec, f facet, where cond) (values map[string]int, total int, err error) {
-	query := fmt.Sprintf("SELECT %s AS facet_key, COUNT(*) AS facet_n FROM %s WHERE %s GROUP BY %s", f.expr, s.table, where.sql, f.expr)
-	if f.table != "" {
-		query = "SELECT COALESCE(names.name, ''), facet_n FROM (" + query + ") facets LEFT JOIN " + f.table + " names ON names.id = facets.facet_key"
+func (tx *Tx) countAll(s listSpec, where cond) (c counts, err error) {
+	if len(s.facets) == 0 {
+		c.total, err = tx.count(number("SELECT COUNT(*) FROM "+s.table+" WHERE "+where.sql), where.args...)
+		return c, err
 	}
-	rows, err := tx.query(number(query), where.args...)
+	c.facets = make(map[string]map[string]int, len(s.facets))
+	// All rows of a table are counted facet by facet, each from an index. What
+	// a filter leaves is found once, and then counted.
+	from, with := s.table+" WHERE "+where.sql, ""
+	names := slices.Sorted(maps.Keys(s.facets))
+	columns := make([]string, len(names))
+	for i, name := range names {
+		columns[i] = s.facets[name].expr
+	}
+	if len(where.args) > 0 {
+		with = "WITH hits AS MATERIALIZED (SELECT "
+		for i := range columns {
+			with += fmt.Sprintf("%s AS f%d, ", columns[i], i)
+			columns[i] = fmt.Sprintf("f%d", i)
+		}
+		with, from = strings.TrimSuffix(with, ", ")+" FROM "+from+") ", "hits"
+	}
+	parts := make([]string, len(names))
+	for i, name := range names {
+		parts[i] = s.facets[name].query(i, columns[i], from)
+	}
+	rows, err := tx.query(number(with+strings.Join(parts, " UNION ALL ")), where.args...)
 	if err != nil {
-		return nil, 0, err
+		return c, err
 	}
 	defer rows.Close()
-	values = map[string]int{}
 	for rows.Next() {
-		var name string
-		var numeric int64
-		var n int
-		if f.name != nil {
-			err = rows.Scan(&numeric, &n)
-			name = f.name(numeric)
-		} else {
-			err = rows.Scan(&name, &n)
+		var i, n int
+		var value string
+		if err := rows.Scan(&i, &value, &n); err != nil {
+			return c, err
 		}
-		if err != nil {
-			return nil, 0, err
-		}
-		if total += n; name != "" {
-			values[name] += n
-		}
+		c.add(names[i], s.facets[names[i]], value, n, i == 0)
 	}
-	return values, total, rows.Err()
+	return c, rows.Err()
+}
+
+// query counts one facet; its rows begin with the facet's number.
+func (f facet) query(i int, column, from string) string {
+	groups := fmt.Sprintf("SELECT %s AS k, COUNT(*) AS n FROM %s GROUP BY %s", column, from, column)
+	if f.table == "" {
+		return fmt.Sprintf("SELECT %d, COALESCE(CAST(g%d.k AS TEXT), ''), g%d.n FROM (%s) g%d", i, i, i, groups, i)
+	}
+	return fmt.Sprintf("SELECT %d, COALESCE(t%d.name, ''), g%d.n FROM (%s) g%d LEFT JOIN %s t%d ON t%d.id = g%d.k", i, i, i, groups, i, f.table, i, i, i)
+}
+
+// add counts one value of a facet; total says that this facet makes the total,
+// in which rows without a value count too.
+func (c *counts) add(name string, f facet, value string, n int, total bool) {
+	if total {
+		c.total += n
+	}
+	if c.facets[name] == nil {
+		c.facets[name] = map[string]int{}
+	}
+	if v, err := strconv.ParseInt(value, 10, 64); err == nil && f.name != nil {
+		value = f.name(v)
+	}
+	if value != "" {
+		c.facets[name][value] += n
+	}
 }

@@ -23,9 +23,12 @@ const pgConns = 20
 // Tx.Lock is what others committed before.
 func (db *DB) openPostgres(ctx context.Context, dsn string) error {
 	db.shared = true
+	if _, err := pgx.ParseConfig(dsn); err != nil {
+		return baadal.Errorf(baadal.Invalid, "the PostgreSQL address cannot be read").WithField("database")
+	}
 	pool, err := sql.Open("pgx", dsn)
 	if err != nil {
-		return baadal.Errorf(baadal.Invalid, "the PostgreSQL address cannot be read").WithField("database")
+		return err
 	}
 	pool.SetMaxOpenConns(pgConns)
 	pool.SetMaxIdleConns(pgConns)

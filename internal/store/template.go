@@ -10,7 +10,7 @@ import (
 const templateColumns = `m.id, m.name, m.generation, m.os, m.datastore_id, d.name, m.file, m.format, m.virtual_size, m.file_size, m.sha256, m.state,
 	m.source, m.created_at, m.updated_at, (SELECT COUNT(*) FROM vms v WHERE v.template_id = m.id), ` + taskRefColumns
 
-var templateJoins = ` JOIN datastores d ON d.id = m.datastore_id` + taskRefJoin("template", "m.id")
+var templateJoins = ` LEFT JOIN datastores d ON d.id = m.datastore_id` + taskRefJoin("template", "m.id")
 
 func scanTemplate(r row) (m baadal.Template, err error) {
 	var created, updated int64

@@ -11,7 +11,7 @@ import (
 const userColumns = `u.id, u.username, u.name, u.email, u.generation, u.organisation_id, o.name, u.roles, u.blocked, u.must_change,
 	u.ssh_keys, u.created_at, u.updated_at, (SELECT COUNT(*) FROM vms v WHERE v.owner_id = u.id AND v.state <> 5)`
 
-const userJoins = ` JOIN organisations o ON o.id = u.organisation_id`
+const userJoins = ` LEFT JOIN organisations o ON o.id = u.organisation_id`
 
 func scanUser(r row) (u baadal.User, err error) {
 	var roles, keys string

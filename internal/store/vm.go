@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -121,14 +122,13 @@ func vmList(vis baadal.Visibility) listSpec {
 				return is("v.id IN (SELECT vm_id FROM addresses WHERE mac = ?)", strings.ToUpper(s)), nil
 			},
 		},
-		words: is(`(lower(v.name) LIKE ? ESCAPE '\' OR lower(v.identity) LIKE ? ESCAPE '\'
-			OR v.owner_id IN (SELECT id FROM users WHERE lower(username) LIKE ? ESCAPE '\')
-			OR v.id IN (SELECT vm_id FROM addresses WHERE vm_id IS NOT NULL AND (ip LIKE ? ESCAPE '\' OR lower(mac) LIKE ? ESCAPE '\')))`),
+		find: findVMs,
 		sorts: map[string]sortKey{
-			"id": {expr: "v.id", number: true}, "name": {expr: "lower(v.name)"}, "state": {expr: "v.state", number: true},
+			"id": {expr: "v.id", number: true}, "name": {expr: "lower(v.name)", index: true},
+			"state":      {expr: "v.state", number: true, index: true},
 			"host":       {expr: "COALESCE(sh.name, '')", join: "LEFT JOIN hosts sh ON sh.id = v.host_id"},
 			"owner":      {expr: "su.username", join: "JOIN users su ON su.id = v.owner_id"},
-			"created_at": {expr: "v.created_at", number: true}, "ram_mib": {expr: "v.ram_mib", number: true}, "vcpus": {expr: "v.vcpus", number: true},
+			"created_at": {expr: "v.created_at", number: true, index: true}, "ram_mib": {expr: "v.ram_mib", number: true}, "vcpus": {expr: "v.vcpus", number: true},
 		},
 		sort: "id",
 		facets: map[string]facet{
@@ -136,6 +136,21 @@ func vmList(vis baadal.Visibility) listSpec {
 			"template": {expr: "v.template_id", table: "templates"}, "organisation": {expr: "v.organisation_id", table: "organisations"},
 		},
 	}
+}
+
+var addressLike = regexp.MustCompile(`^[0-9]+\.[0-9.]*$`)
+
+// findVMs finds a word in the identity, which ends with the name, in the
+// owner, and in the address or MAC if it looks like one.
+func findVMs(word string) cond {
+	in := `lower(v.identity) LIKE ? ESCAPE '\' OR v.owner_id IN (SELECT id FROM users WHERE lower(username) LIKE ? ESCAPE '\')`
+	switch {
+	case addressLike.MatchString(word):
+		in += ` OR v.id IN (SELECT vm_id FROM addresses WHERE vm_id IS NOT NULL AND ip LIKE ? ESCAPE '\')`
+	case wordLike.MatchString(word):
+		in += ` OR v.id IN (SELECT vm_id FROM addresses WHERE vm_id IS NOT NULL AND lower(mac) LIKE ? ESCAPE '\')`
+	}
+	return like("("+in+")", word)
 }
 
 // AllVMs returns every VM by id, deleted ones that can be restored included.

@@ -159,8 +159,9 @@ CREATE TABLE vms (
 CREATE UNIQUE INDEX vms_identity ON vms (identity) WHERE state <> 5;
 CREATE UNIQUE INDEX vms_owner_name ON vms (owner_id, lower(name)) WHERE state <> 5;
 -- What placement sums, what lists count and sort by: read from the index alone.
-CREATE INDEX vms_host ON vms (host_id, vcpus, ram_mib) WHERE state <> 5;
-CREATE INDEX vms_datastore ON vms (datastore_id, disk_gib);
+CREATE INDEX vms_host ON vms (host_id, state, vcpus, ram_mib);
+CREATE INDEX vms_owner ON vms (owner_id, state);
+CREATE INDEX vms_datastore ON vms (datastore_id, state, disk_gib);
 CREATE INDEX vms_template ON vms (template_id, state);
 CREATE INDEX vms_network ON vms (network_id, state);
 CREATE INDEX vms_org ON vms (organisation_id, state);
