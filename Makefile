@@ -33,7 +33,7 @@ build: ## build bin/baadal, one static file
 	@$(GOFLAGS_STATIC) go build -trimpath -o $(BIN) ./cmd/baadal
 
 openapi: ## write api/openapi.yaml anew from the routes
-	go test ./internal/server -run OpenAPI -update
+	go test ./internal/server -run TestSpecIsGolden -update
 
 lint: ## run the linter
 	@command -v golangci-lint > /dev/null || go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

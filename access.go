@@ -29,9 +29,10 @@ const (
 	ActionTemplateImport Action = "template.import"
 	ActionTemplateDelete Action = "template.delete"
 
-	ActionNetworkRead   Action = "network.read"
-	ActionNetworkCreate Action = "network.create"
-	ActionNetworkDelete Action = "network.delete"
+	ActionNetworkRead      Action = "network.read"
+	ActionNetworkAddresses Action = "network.addresses"
+	ActionNetworkCreate    Action = "network.create"
+	ActionNetworkDelete    Action = "network.delete"
 
 	ActionTaskRead   Action = "task.read"
 	ActionTaskCancel Action = "task.cancel"
@@ -74,44 +75,45 @@ type permission struct{ user, faculty, orgadmin, admin Scope }
 // permissions is the whole of it: what is not here, nobody may.
 var permissions = map[Action]permission{
 	//                      user       faculty    orgadmin   admin
-	ActionVMCreate:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
-	ActionVMRead:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionVMStart:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionVMShutdown:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionVMReboot:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionVMDestroy:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionVMDelete:        {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionVMRestore:       {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionVMPassword:      {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
-	ActionHostRead:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionHostAdd:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionHostCheck:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionHostRemove:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionDatastoreRead:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionDatastoreAdd:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionDatastoreRemove: {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionTemplateRead:    {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
-	ActionTemplateImport:  {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionTemplateDelete:  {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionNetworkRead:     {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
-	ActionNetworkCreate:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionNetworkDelete:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionTaskRead:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionTaskCancel:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionTaskRetry:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionTaskIgnore:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionUserRead:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionUserCreate:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionUserUpdate:      {ScopeOwn, ScopeOwn, ScopeOwn, ScopeAny},
-	ActionTokenRead:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
-	ActionTokenCreate:     {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
-	ActionTokenRevoke:     {ScopeOwn, ScopeOwn, ScopeOwn, ScopeAny},
-	ActionAuditRead:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionAuditRepair:     {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionSettingRead:     {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionSettingUpdate:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionEventRead:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionSelf:            {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionVMCreate:         {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionVMRead:           {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMStart:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMShutdown:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMReboot:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMDestroy:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMDelete:         {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMRestore:        {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMPassword:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionHostRead:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionHostAdd:          {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionHostCheck:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionHostRemove:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionDatastoreRead:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionDatastoreAdd:     {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionDatastoreRemove:  {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTemplateRead:     {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
+	ActionTemplateImport:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTemplateDelete:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionNetworkRead:      {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
+	ActionNetworkAddresses: {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionNetworkCreate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionNetworkDelete:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTaskRead:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionTaskCancel:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionTaskRetry:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTaskIgnore:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionUserRead:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionUserCreate:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionUserUpdate:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeAny},
+	ActionTokenRead:        {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionTokenCreate:      {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionTokenRevoke:      {ScopeOwn, ScopeOwn, ScopeOwn, ScopeAny},
+	ActionAuditRead:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionAuditRepair:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionSettingRead:      {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionSettingUpdate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionEventRead:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSelf:             {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
 }
 
 // Actions lists every action of the permission table.

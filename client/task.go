@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"baadal"
@@ -24,6 +25,15 @@ func (c *Client) Tasks(ctx context.Context, q baadal.ListQuery) (baadal.List[baa
 // Task returns one task with its steps.
 func (c *Client) Task(ctx context.Context, taskID int64) (baadal.Task, error) {
 	return call[baadal.Task](ctx, c, get(at("tasks", id(taskID)), nil))
+}
+
+// TaskByRef is Task for an id as people type it.
+func (c *Client) TaskByRef(ctx context.Context, ref string) (baadal.Task, error) {
+	taskID, err := strconv.ParseInt(ref, 10, 64)
+	if err != nil || taskID <= 0 {
+		return baadal.Task{}, baadal.Errorf(baadal.Invalid, "%q is not the id of a task", ref).WithNext("See the tasks", "baadal task list")
+	}
+	return c.Task(ctx, taskID)
 }
 
 // WaitTask waits until a task has ended and returns it, whatever its end. Seen,

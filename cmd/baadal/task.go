@@ -17,7 +17,7 @@ import (
 func (c *cli) taskCommand() *cobra.Command {
 	cmd := group("task", "What the cloud is doing and has done",
 		listCommand(c, "List tasks, newest first", (*client.Client).Tasks, c.taskListing()),
-		showCommand(c, "Show tasks with their steps", fetchTask, nil, c.showTask),
+		showCommand(c, "Show tasks with their steps", (*client.Client).TaskByRef, nil, c.showTask),
 		c.taskWaitCommand(),
 		c.taskActCommand("cancel", "Cancel tasks: what they did is taken back", (*client.Client).CancelTask),
 		c.taskActCommand("retry", "Do failed tasks again", (*client.Client).RetryTask),
@@ -36,14 +36,6 @@ func parseID(noun, s string) (int64, error) {
 		return 0, usagef("%q is not the id of a %s: see baadal %s list", s, noun, noun)
 	}
 	return id, nil
-}
-
-func fetchTask(api *client.Client, ctx context.Context, ref string) (baadal.Task, error) { //nolint:revive // as the client's method expressions
-	id, err := parseID("task", ref)
-	if err != nil {
-		return baadal.Task{}, err
-	}
-	return api.Task(ctx, id)
 }
 
 func (c *cli) taskListing() listing[baadal.Task] {

@@ -66,7 +66,7 @@ func explain(host baadal.Host, ds baadal.Datastore, res ssh.Result) error {
 			Title: fmt.Sprintf("%s lacks the program %s", host.Name, m[1]),
 		}).WithNext("Install it on "+host.Name, "apt-get install qemu-utils coreutils util-linux findutils")
 	}
-	if words == "" && res.Code > 128 {
+	if res.Code > 128 && (words == "" || words == "Terminated" || words == "Killed") { // by a signal
 		return &baadal.Error{
 			Kind: baadal.Unavailable, Code: "interrupted", Err: failure(host, res.Code, words),
 			Title: fmt.Sprintf("the work on datastore %s was interrupted on %s", ds.Name, host.Name),

@@ -131,7 +131,7 @@ func TestToolMissing(t *testing.T) {
 	// Not parallel: it changes PATH.
 	d, ds := newDisks(t, 8)
 	bin := t.TempDir()
-	for _, tool := range []string{"sh", "mountpoint", "mkdir", "head", "cat", "df", "tail", "rm", "stat", "dirname"} {
+	for _, tool := range []string{"sh", "mountpoint", "mkdir", "head", "cat", "df", "tail", "rm", "stat", "dirname", "flock"} {
 		for _, dir := range []string{"/usr/bin", "/bin"} {
 			if _, err := os.Stat(filepath.Join(dir, tool)); err == nil {
 				must(t, os.Symlink(filepath.Join(dir, tool), filepath.Join(bin, tool)))

@@ -13,7 +13,7 @@ func (s *Server) networkRoutes() []route {
 			s.createNetwork, creation, codes("exists", "bad_name", "subnet_overlaps", "mac_taken")),
 		on("GET", "/networks/{ref}", "get-network", "Show a network", baadal.ActionNetworkRead, s.getNetwork),
 		on("GET", "/networks/{ref}/addresses", "list-network-addresses", "List a network's addresses and their owners",
-			baadal.ActionNetworkRead, s.listAddresses),
+			baadal.ActionNetworkAddresses, s.listAddresses),
 		on("DELETE", "/networks/{ref}", "delete-network", "Delete a network without VMs", baadal.ActionNetworkDelete,
 			s.deleteNetwork, change, codes("stale", "busy", "network_in_use", "network_deleting")),
 	}

@@ -158,6 +158,9 @@ func (s *Service) CheckHost(ctx context.Context, a baadal.Actor, ref string, opt
 		if h, err = tx.HostByRef(ref); err != nil {
 			return err
 		}
+		if err := checkGeneration(opt, h.Generation); err != nil {
+			return err
+		}
 		if opt.DryRun {
 			return errDryRun
 		}

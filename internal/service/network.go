@@ -43,11 +43,10 @@ func deletableNetwork(n *baadal.Network) error {
 	return nil
 }
 
-// NetworkAddresses lists every address of a network with its owner. Who may not
-// read every VM sees that an address is taken, not by whom.
+// NetworkAddresses lists every address of a network with its owner.
 func (s *Service) NetworkAddresses(ctx context.Context, a baadal.Actor, ref string) (all []baadal.Address, err error) {
-	if a.ScopeOf(baadal.ActionVMRead) != baadal.ScopeAny {
-		return nil, forbidden(baadal.ActionNetworkRead)
+	if err := may(a, baadal.ActionNetworkAddresses); err != nil {
+		return nil, err
 	}
 	err = s.db.View(ctx, func(tx *store.Tx) error {
 		n, err := tx.NetworkByRef(ref)
@@ -80,7 +79,14 @@ func (s *Service) CreateNetwork(ctx context.Context, a baadal.Actor, in baadal.N
 		if err := overlaps(tx, in.CIDR); err != nil {
 			return err
 		}
-		if err := tx.CreateNetwork(&n, addresses(from, to)); err != nil {
+		if err := tx.Lock("network"); err != nil {
+			return err
+		}
+		used, err := tx.UsedMACs()
+		if err != nil {
+			return err
+		}
+		if err := tx.CreateNetwork(&n, addresses(from, to, used)); err != nil {
 			return err
 		}
 		if t, err = newTask(a, baadal.TaskNetworkApply, networkSubject(n), struct{}{}); err != nil {
@@ -121,11 +127,9 @@ func overlaps(tx *store.Tx, cidr string) error {
 	return nil
 }
 
-// addresses makes the rows of a range. MACs are random; one that exists already
-// (1 in 16 million each) makes the insert fail, and a second call then goes well.
-func addresses(from, to netip.Addr) []baadal.Address {
+// addresses makes the rows of a range, with random MACs that are not in use.
+func addresses(from, to netip.Addr, used map[string]bool) []baadal.Address {
 	var all []baadal.Address
-	used := map[string]bool{}
 	for ip := from; ip.Compare(to) <= 0; ip = ip.Next() {
 		var b [3]byte
 		mac := ""

@@ -13,6 +13,10 @@ type Response struct {
 	Body   []byte
 }
 
+// keyAbandoned is how long a call may be at work before its key counts as left
+// behind by a controller that was killed.
+const keyAbandoned = time.Minute
+
 // BeginIdempotent claims a key for a request, told by its hash. It returns the
 // answer of an earlier call with the same key, which is to be repeated; nil
 // sends the caller to work, and he must finish or drop the key. A key that is
@@ -28,13 +32,20 @@ func (tx *Tx) BeginIdempotent(userID int64, key, requestHash string) (prior *Res
 	}
 	var request, body string
 	var status int
-	err = tx.queryRow(`SELECT request, status, response FROM idempotency_keys WHERE user_id = $1 AND key = $2`, userID, key).Scan(&request, &status, &body)
+	var created int64
+	err = tx.queryRow(`SELECT request, status, response, created_at FROM idempotency_keys WHERE user_id = $1 AND key = $2`, userID, key).
+		Scan(&request, &status, &body, &created)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read idempotency key: %w", err)
 	case request != requestHash:
 		return nil, baadal.Errorf(baadal.Conflict, "the idempotency key was used for another request").WithCode("idempotency_key_reused").
 			WithDetail("use a new key for a new request")
+	case status == 0 && tx.at.Sub(timeOf(created)) > keyAbandoned:
+		// The first call died with its controller, before or after its effect. What
+		// creates makes has a unique name, so that nothing is made twice.
+		_, err = tx.exec(`UPDATE idempotency_keys SET created_at = $1 WHERE user_id = $2 AND key = $3`, tx.now(), userID, key)
+		return nil, err
 	case status == 0:
 		return nil, baadal.Errorf(baadal.Conflict, "the first call with this idempotency key is still at work").WithCode("in_progress").
 			WithDetail("ask again in a moment")

@@ -279,8 +279,9 @@ func (tx *Tx) CancelTask(id int64, by string) error {
 	if _, err := tx.exec(`UPDATE tasks SET cancel_by=$1, run_after=$2, generation=generation+1 WHERE id=$3`, by, tx.now(), id); err != nil {
 		return fmt.Errorf("cancel task: %w", err)
 	}
+	t.CancelBy, t.Generation = by, t.Generation+1
 	tx.Wake("task")
-	return nil
+	return tx.taskEvent(&t)
 }
 
 // IgnoreTask sets a failed task aside: nobody tries to undo it any more, and
@@ -310,6 +311,24 @@ func (tx *Tx) NudgeTasks(hostID int64) error {
 		tx.Wake("task")
 	}
 	return nil
+}
+
+// UsedMACs returns the MACs of all addresses: a new range must not take one again.
+func (tx *Tx) UsedMACs() (map[string]bool, error) {
+	rows, err := tx.query(`SELECT mac FROM addresses`)
+	if err != nil {
+		return nil, fmt.Errorf("read MACs: %w", err)
+	}
+	defer rows.Close()
+	used := map[string]bool{}
+	for rows.Next() {
+		var mac string
+		if err := rows.Scan(&mac); err != nil {
+			return nil, fmt.Errorf("read MACs: %w", err)
+		}
+		used[mac] = true
+	}
+	return used, rows.Err()
 }
 
 // DropLeases frees every lease. Only a controller that knows itself to be alone

@@ -17,9 +17,22 @@ func (w *Workflows) vmRestore() task.Body {
 			{Name: "image", Do: w.restoreImage, Undo: w.rearchiveImage},
 			{Name: "define", Do: w.define, Undo: w.undefine},
 		},
-		Done:   setState(baadal.VMOff, "is restored successfully"),
+		Done:   vmRestored,
 		Undone: vmDeletedAgain,
 	}
+}
+
+// vmRestored makes the VM one like any other again.
+func vmRestored(tx *store.Tx, r *task.Run) (string, error) {
+	vm, err := vmChanged(tx, r, baadal.VMOff, "")
+	if err != nil {
+		return "", err
+	}
+	if vm, err = tx.VM(vm.ID); err != nil {
+		return "", err
+	}
+	vm.DeletedAt, vm.PurgeAfter = nil, nil
+	return vm.Name + " is restored successfully", tx.UpdateVM(&vm)
 }
 
 // vmPurge removes a deleted VM for good, once its retention has ended.

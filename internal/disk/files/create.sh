@@ -7,6 +7,7 @@ new=$images/.$uuid.$attempt.new
 trap 'exit 143' HUP INT TERM
 trap 'rc=$?; if [ $rc -ne 0 ]; then cat >/dev/null; room "$ds"; rm -rf -- "$new"; fi' EXIT
 
+turn "$uuid"
 mounted "$ds"
 areas "$ds"
 sweep "$images" "$uuid"

@@ -1,5 +1,6 @@
 # Moves a VM's folder between two areas of one datastore.
 ds=$1 from=$2 to=$3 uuid=$4
+turn "$uuid"
 mounted "$ds"
 areas "$ds"
 if ours "$ds/$to" "$uuid"; then

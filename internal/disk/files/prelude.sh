@@ -64,3 +64,26 @@ discard() { # folder uuid attempt
 	move "$1" "$gone" || fail $OVERTAKEN "$1 could not be taken away"
 	rm -rf -- "$gone"
 }
+
+# turn waits until no other attempt for this VM is at work on this host, and
+# keeps others out until we end. One that is at work was started by a controller
+# that was killed, or gave up on it: its answer would reach nobody, so it is told
+# to end. The number of lock files is bounded; a VM that shares one just waits.
+turn() { # uuid
+	mkdir -p -m 0700 /run/lock/baadal
+	lock=/run/lock/baadal/disk.$(printf %.3s "$1")
+	read -r _ _ _ _ group _ <"/proc/$$/stat"
+	exec 9>>"$lock"
+	rc=0
+	flock -n 9 || rc=$?
+	if [ $rc -gt 1 ]; then exit $rc; fi # it is missing, and the shell has said so
+	if [ $rc = 1 ]; then
+		read -r older who <"$lock" || who=
+		if [ "$who" = "$1 $ds" ] && [ "$older" != "$group" ]; then kill -TERM "-$older" 2>/dev/null || :; fi
+		if ! flock -w 15 9; then
+			if [ "$who" = "$1 $ds" ] && [ "$older" != "$group" ]; then kill -KILL "-$older" 2>/dev/null || :; fi
+			flock -w 5 9 || fail $OVERTAKEN "another attempt for $1 is at work"
+		fi
+	fi
+	printf '%s %s %s\n' "$group" "$1" "$ds" >"$lock"
+}

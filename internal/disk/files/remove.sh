@@ -1,5 +1,6 @@
 # Removes a VM's folder and what its attempts left beside it.
 ds=$1 area=$2 folder=$3 uuid=$4 attempt=$5
+turn "$uuid"
 mounted "$ds"
 if ours "$ds/$area/$folder" "$uuid"; then
 	discard "$ds/$area/$folder" "$uuid" "$attempt"
