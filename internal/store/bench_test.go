@@ -35,6 +35,10 @@ func large(b *testing.B, db *store.DB, vms int) *world {
 						return err
 					}
 					host = w.host
+					host.Checks = []baadal.Check{
+						{Name: "sshd", OK: true, Detail: "OpenSSH_9.2p1 as root"}, {Name: "libvirtd", OK: true, Detail: "9.0.0, QEMU 7.2.0"},
+						{Name: "openvswitch", OK: true, Detail: "bridge br0"}, {Name: "clock", OK: true, Detail: fmt.Sprintf("off by %d ms", i)},
+					}
 					host.Name, host.Address = fmt.Sprintf("host%d", i), fmt.Sprintf("host%d", i)
 					if err := tx.CreateHost(&host); err != nil {
 						return err
@@ -141,4 +145,43 @@ func benchAll(b *testing.B, db *store.DB, vms int) {
 			}
 		}
 	})
+}
+
+// BenchmarkTransactions measures what every request and every step of a task
+// pays: one VM read with its names, and one small change stored.
+func BenchmarkTransactions(b *testing.B) {
+	for _, engine := range []struct {
+		name string
+		open func(testing.TB) *store.DB
+	}{{"sqlite", storetest.Open}, {"postgres", storetest.Postgres}} {
+		b.Run(engine.name, func(b *testing.B) {
+			w := newWorld(b, engine.open(b), 20000)
+			vm := w.vm("web")
+			w.create(b, &vm)
+			b.Run("read a vm", func(b *testing.B) {
+				for b.Loop() {
+					view(b, w.db, func(tx *store.Tx) error { _, err := tx.VM(vm.ID); return err })
+				}
+			})
+			b.Run("change a vm", func(b *testing.B) {
+				for i := 0; b.Loop(); i++ {
+					update(b, w.db, func(tx *store.Tx) error {
+						_, _, err := tx.SetVMState(vm.ID, baadal.VMState(2+i%3), "")
+						return err
+					})
+				}
+			})
+			b.Run("network of 20000", func(b *testing.B) {
+				for i := 11; b.Loop(); i++ {
+					update(b, w.db, func(tx *store.Tx) error {
+						n, err := w.addNetwork(tx, "big", i, 20000)
+						if err != nil {
+							return err
+						}
+						return tx.DeleteNetwork(n.ID)
+					})
+				}
+			})
+		})
+	}
 }

@@ -44,6 +44,7 @@ type DB struct {
 	logger      *slog.Logger
 	topics      *notifier
 	counts      *countCache
+	facts       *factsCache
 	lock        *os.File // SQLite: the flock that keeps a second controller out
 	stop        context.CancelFunc
 	background  sync.WaitGroup // PostgreSQL: the listener
@@ -53,7 +54,7 @@ type DB struct {
 // database that is newer than the program, and a SQLite file that another
 // process has open. The caller closes it.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
-	db := &DB{now: cfg.Now, logger: cfg.Logger, topics: newNotifier(), counts: newCountCache()}
+	db := &DB{now: cfg.Now, logger: cfg.Logger, topics: newNotifier(), counts: newCountCache(), facts: &factsCache{}}
 	if db.now == nil {
 		db.now = time.Now
 	}

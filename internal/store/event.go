@@ -42,7 +42,7 @@ func (tx *Tx) AddEvent(e baadal.Event) (baadal.Event, error) {
 
 // flushEvents stores what AddEvent gathered.
 func (tx *Tx) flushEvents() error {
-	const columns, batch = 12, 500
+	const columns, batch = 12, 25
 	if len(tx.events) == 0 {
 		return nil
 	}

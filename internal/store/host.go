@@ -4,7 +4,9 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"baadal"
@@ -28,7 +30,7 @@ const (
 	ON c.host_id = h.id ORDER BY h.name`
 )
 
-func scanHost(r row) (h baadal.Host, err error) {
+func (tx *Tx) scanHost(r row) (h baadal.Host, err error) {
 	var since, created, updated int64
 	var seen sql.NullInt64
 	var facts string
@@ -38,10 +40,37 @@ func scanHost(r row) (h baadal.Host, err error) {
 		return h, err
 	}
 	h.StateSince, h.LastSeen, h.CreatedAt, h.UpdatedAt = timeOf(since), timePtr(seen), timeOf(created), timeOf(updated)
-	if err := json.Unmarshal([]byte(facts), &h.HostFacts); err != nil {
+	if h.HostFacts, err = tx.db.facts.decode(facts); err != nil {
 		return h, fmt.Errorf("decode facts of host %s: %w", h.Name, err)
 	}
 	return h, nil
+}
+
+// factsCache remembers decoded facts by their text: placement reads those of
+// all hosts for every new VM, and they hardly ever change.
+type factsCache struct {
+	mu      sync.Mutex
+	decoded map[string]baadal.HostFacts
+}
+
+// factsKept is how many facts are remembered before all are forgotten.
+const factsKept = 4096
+
+func (c *factsCache) decode(text string) (baadal.HostFacts, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, ok := c.decoded[text]
+	if !ok {
+		if err := json.Unmarshal([]byte(text), &f); err != nil {
+			return f, err
+		}
+		if len(c.decoded) >= factsKept || c.decoded == nil {
+			c.decoded = map[string]baadal.HostFacts{}
+		}
+		c.decoded[text] = f
+	}
+	f.Checks = slices.Clone(f.Checks)
+	return f, nil
 }
 
 // CreateHost stores a new host and fills in id, generation and times. A name
@@ -86,7 +115,7 @@ func (tx *Tx) HostByRef(ref string) (baadal.Host, error) {
 }
 
 func (tx *Tx) host(ref any, where string, arg any) (baadal.Host, error) {
-	h, err := scanHost(tx.queryRow(`SELECT `+hostColumns+` FROM hosts h WHERE `+where, arg))
+	h, err := tx.scanHost(tx.queryRow(`SELECT `+hostColumns+` FROM hosts h WHERE `+where, arg))
 	if err != nil {
 		return h, notFound(err, "host", ref)
 	}
@@ -108,12 +137,12 @@ func (tx *Tx) Hosts(q baadal.ListQuery) (baadal.List[baadal.Host], error) {
 		},
 		sort:   "name",
 		facets: map[string]facet{"state": stateFacet[baadal.HostState]("h.state")},
-	}, q, scanHost)
+	}, q, tx.scanHost)
 }
 
 // AllHosts returns every host by name.
 func (tx *Tx) AllHosts() ([]baadal.Host, error) {
-	all, err := collect(tx, scanHost, allHosts)
+	all, err := collect(tx, tx.scanHost, allHosts)
 	if err != nil {
 		return nil, fmt.Errorf("read hosts: %w", err)
 	}

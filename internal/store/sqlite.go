@@ -10,7 +10,7 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite"
 
 	"baadal"
 )
@@ -38,20 +38,28 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("create database: %w", err)
 	}
-	if db.write, err = sql.Open("sqlite", sqliteDSN(path, true)); err != nil {
+	if db.write, err = openPool(path, true); err != nil {
 		return err
 	}
 	db.write.SetMaxOpenConns(1)
 	if err := db.write.PingContext(ctx); err != nil {
 		return err
 	}
-	if db.read, err = sql.Open("sqlite", sqliteDSN(path, false)); err != nil {
+	if db.read, err = openPool(path, false); err != nil {
 		return err
 	}
 	readers := max(4, runtime.NumCPU())
 	db.read.SetMaxOpenConns(readers)
 	db.read.SetMaxIdleConns(readers)
 	return nil
+}
+
+func openPool(path string, writer bool) (*sql.DB, error) {
+	connector, err := sqlite.NewConnector(sqliteDSN(path, writer))
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(keepingConnector{connector}), nil
 }
 
 func sqliteDSN(path string, writer bool) string {
