@@ -36,8 +36,10 @@ func large(b *testing.B, db *store.DB, vms int) *world {
 					}
 					host = w.host
 					host.Checks = []baadal.Check{
-						{Name: "sshd", OK: true, Detail: "OpenSSH_9.2p1 as root"}, {Name: "libvirtd", OK: true, Detail: "9.0.0, QEMU 7.2.0"},
-						{Name: "openvswitch", OK: true, Detail: "bridge br0"}, {Name: "clock", OK: true, Detail: fmt.Sprintf("off by %d ms", i)},
+						{Name: "sshd", OK: true, Detail: "OpenSSH_9.2p1 as root"},
+						{Name: "libvirtd", OK: true, Detail: "9.0.0, QEMU 7.2.0"},
+						{Name: "openvswitch", OK: true, Detail: "bridge br0"},
+						{Name: "clock", OK: true, Detail: fmt.Sprintf("off by %d ms", i)},
 					}
 					host.Name, host.Address = fmt.Sprintf("host%d", i), fmt.Sprintf("host%d", i)
 					if err := tx.CreateHost(&host); err != nil {

@@ -129,6 +129,8 @@ func TestBrokenConnectionIsUnavailable(t *testing.T) {
 	t.Parallel()
 	dsn := storetest.PostgresDSN(t)
 	db := storetest.OpenDSN(t, store.Config{DSN: dsn})
+	woken, stop := db.Subscribe(store.TopicTask)
+	defer stop()
 	// The server ends our connections, as when it restarts.
 	err := db.Update(t.Context(), func(tx *store.Tx) error {
 		if _, err := tx.CreateOrganisation("A", ""); err != nil {
@@ -140,6 +142,7 @@ func TestBrokenConnectionIsUnavailable(t *testing.T) {
 	if baadal.KindOf(err) != baadal.Unavailable {
 		t.Errorf("got kind %q: %v", baadal.KindOf(err), err)
 	}
+	waitWake(t, woken) // the listener is back, and something may have been missed
 	update(t, db, func(tx *store.Tx) error { _, err := tx.CreateOrganisation("A", ""); return err })
 }
 

@@ -303,7 +303,7 @@ func TestListsOfAllNouns(t *testing.T) {
 			}},
 		} {
 			view(t, db, func(tx *store.Tx) error {
-				for _, sort := range strings.Fields(c.sorts) {
+				for sort := range strings.FieldsSeq(c.sorts) {
 					if n, total, err := c.list(tx, baadal.ListQuery{Sort: "-" + sort}); err != nil || n == 0 || total != n {
 						t.Errorf("%s by %s: %d of %d rows, %v", c.noun, sort, n, total, err)
 					}

@@ -20,8 +20,10 @@ func scanNetwork(r row) (n baadal.Network, err error) {
 	var claimed int
 	var dns string
 	var ref taskRef
-	err = r.Scan(append([]any{&n.ID, &n.Name, &n.Generation, &n.VLAN, &n.CIDR, &n.Gateway, &dns, &n.Bridge, &n.Portgroup, &n.First, &n.Last,
-		&n.Addresses, &n.Applied, &created, &updated, &claimed, &n.VMs}, ref.dest()...)...)
+	err = r.Scan(append([]any{
+		&n.ID, &n.Name, &n.Generation, &n.VLAN, &n.CIDR, &n.Gateway, &dns, &n.Bridge, &n.Portgroup, &n.First, &n.Last,
+		&n.Addresses, &n.Applied, &created, &updated, &claimed, &n.VMs,
+	}, ref.dest()...)...)
 	if err != nil {
 		return n, err
 	}

@@ -29,6 +29,7 @@ type sqliteConn interface {
 // keepingConnector makes connections that keep their queries.
 type keepingConnector struct{ driver.Connector }
 
+// Connect opens a connection.
 func (c keepingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
@@ -85,6 +86,7 @@ func (c *keepingConn) drop() {
 	}
 }
 
+// ExecContext runs a statement, parsed before if possible.
 func (c *keepingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	s, err := c.stmt(ctx, query)
 	if err != nil {
@@ -98,6 +100,7 @@ func (c *keepingConn) ExecContext(ctx context.Context, query string, args []driv
 	return c.sqliteConn.ExecContext(ctx, query, args)
 }
 
+// QueryContext runs a query, parsed before if possible.
 func (c *keepingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	s, err := c.stmt(ctx, query)
 	if err != nil {
@@ -116,6 +119,7 @@ func (c *keepingConn) QueryContext(ctx context.Context, query string, args []dri
 	return c.sqliteConn.QueryContext(ctx, query, args)
 }
 
+// Close closes what is kept, and the connection.
 func (c *keepingConn) Close() error {
 	for _, s := range c.kept {
 		_ = s.Close()
@@ -130,6 +134,7 @@ type keptRows struct {
 	stmt *keptStmt
 }
 
+// Close resets the statement for its next run.
 func (r *keptRows) Close() error {
 	err := r.Rows.Close()
 	r.stmt.busy = false

@@ -15,8 +15,10 @@ var templateJoins = ` LEFT JOIN datastores d ON d.id = m.datastore_id` + taskRef
 func scanTemplate(r row) (m baadal.Template, err error) {
 	var created, updated int64
 	var ref taskRef
-	err = r.Scan(append([]any{&m.ID, &m.Name, &m.Generation, &m.OS, &m.DatastoreID, &m.Datastore, &m.File, &m.Format, &m.VirtualSize, &m.FileSize,
-		&m.SHA256, &m.State, &m.Source, &created, &updated, &m.VMs}, ref.dest()...)...)
+	err = r.Scan(append([]any{
+		&m.ID, &m.Name, &m.Generation, &m.OS, &m.DatastoreID, &m.Datastore, &m.File, &m.Format, &m.VirtualSize, &m.FileSize,
+		&m.SHA256, &m.State, &m.Source, &created, &updated, &m.VMs,
+	}, ref.dest()...)...)
 	m.CreatedAt, m.UpdatedAt, m.Task = timeOf(created), timeOf(updated), ref.get()
 	return m, err
 }
