@@ -19,7 +19,6 @@ import (
 // creation ends with the reason, and leaves nothing.
 func TestReadOnlyDatastore(t *testing.T) {
 	ctx := begin(t)
-	deleted := deletedFolders(ctx, t)
 	if err := theLab.SetDatastoreReadOnly(ctx, lab.Datastore, true); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +45,7 @@ func TestReadOnlyDatastore(t *testing.T) {
 	writable()
 	eventually(t, 90*time.Second, "datastore measured again", datastoreIs(ctx, lab.Datastore, baadal.DatastoreOK))
 	eventually(t, 30*time.Second, "no task active", idle(ctx))
-	nothingLeft(ctx, t, deleted)
+	nothingLeft(ctx, t)
 }
 
 func datastoreIs(ctx context.Context, name, state string) func() error {
