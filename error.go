@@ -3,6 +3,7 @@ package baadal
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind says what sort of failure an Error is. The server maps a kind to an HTTP
@@ -50,7 +51,7 @@ func (e *Error) Error() string {
 	if e.Detail != "" {
 		s += ": " + e.Detail
 	}
-	if e.Err != nil && e.Detail == "" {
+	if e.Err != nil && e.Detail == "" && !strings.Contains(e.Title, e.Err.Error()) {
 		if s != "" {
 			s += ": "
 		}

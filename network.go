@@ -108,8 +108,12 @@ func (c *NetworkCreate) Validate() (first, last netip.Addr, err error) {
 		if _, err = pick("gateway", c.Gateway, 0); err != nil {
 			return first, last, err
 		}
-		if g := netip.MustParseAddr(c.Gateway); g.Compare(first) >= 0 && g.Compare(last) <= 0 {
+		g := netip.MustParseAddr(c.Gateway)
+		if g.Compare(first) >= 0 && g.Compare(last) <= 0 {
 			return first, last, Errorf(Invalid, "the gateway %s lies inside the range for VMs", g).WithField("gateway")
+		}
+		if g == p.Addr() || binary.BigEndian.Uint32(g.AsSlice()) == base+size-1 {
+			return first, last, Errorf(Invalid, "the gateway %s is the network or broadcast address of %s", g, p).WithField("gateway")
 		}
 	}
 	for _, d := range c.DNS {

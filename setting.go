@@ -61,6 +61,8 @@ func Settings() []Setting {
 	return out
 }
 
+const maxPort = 65535
+
 // CheckSetting refuses unknown names and values that do not fit the type.
 // Ratios, counts, ports and durations must be positive.
 func CheckSetting(name, value string) error {
@@ -72,7 +74,7 @@ func CheckSetting(name, value string) error {
 		switch s.Type {
 		case "int":
 			n, err := strconv.Atoi(value)
-			ok = err == nil && n > 0
+			ok = err == nil && n > 0 && (n <= maxPort || name != SettingVNCFirst && name != SettingVNCLast)
 		case "float":
 			f, err := strconv.ParseFloat(value, 64)
 			ok = err == nil && f > 0 && f <= 1000
