@@ -37,7 +37,7 @@ func TestReadOnlyDatastore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if done.State != baadal.TaskFailed || done.Code != "datastore_read_only" || !strings.Contains(done.Message, "read-only") {
+		if done.State != baadal.TaskFailed || done.Code != "datastore_read_only" || !strings.Contains(strings.ToLower(done.Message), "read-only") {
 			t.Errorf("ends as %s, code %q: %s", done.State, done.Code, done.Message)
 		}
 		t.Log(done.Message)

@@ -238,7 +238,7 @@ func (w *worker) undo(life context.Context) error {
 }
 
 // owedWords divides the cause of a failure from what is still owed.
-const owedWords = "; what it left is taken back as soon as that is possible: "
+const owedWords = "; what it left is taken back as soon as that is possible"
 
 // owe ends the task as FAILED for its requester while its undo is still tried.
 func (w *worker) owe(life context.Context, i int, err error) error {
@@ -253,7 +253,10 @@ func (w *worker) owe(life context.Context, i int, err error) error {
 	if first {
 		now := w.q.db.Now()
 		t.State, t.EndedAt = baadal.TaskFailed, &now
-		t.Message += owedWords + baadal.Message(err)
+		t.Message += owedWords
+		if words := baadal.Message(err); !strings.HasPrefix(t.Message, words) {
+			t.Message += ": " + words
+		}
 	}
 	w.q.log.Warn("undo failed, will be tried again", "task_id", t.ID, "step", w.steps[i].Name, "attempt", t.Attempt, "error", err)
 	w.steps[i].Error = "not taken back yet: " + baadal.Message(err)
