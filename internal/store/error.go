@@ -28,7 +28,9 @@ const (
 // so that the same transaction may pass when it is begun again.
 func collided(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pg.Code == pgSerialization || pg.Code == pgDeadlock
+		// Of two tasks for one subject at the same time the second one begins
+		// again, and then sees whom it has to name.
+		return pg.Code == pgSerialization || pg.Code == pgDeadlock || violated(err) == "tasks_one_per_subject"
 	}
 	if s, ok := errors.AsType[*sqlite.Error](err); ok {
 		return s.Code() == lib.SQLITE_BUSY_SNAPSHOT

@@ -164,37 +164,60 @@ func (tx *Tx) LeaseTasks(lease string, until time.Time, slots, limit int) ([]baa
 	if err != nil {
 		return nil, err
 	}
-	var full strings.Builder
+	full := map[int64]bool{}
 	for host, cost := range used {
-		if cost >= slots {
-			fmt.Fprintf(&full, ",%d", host)
+		full[host] = cost >= slots
+	}
+	var leased []baadal.Task
+	for {
+		due, err := tx.dueTasks(now, full, limit*4+16)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range due {
+			if len(leased) == limit {
+				return leased, nil
+			}
+			if t.HostID != 0 {
+				// What comes after it on the same host waits too, or a heavy task never gets its turn.
+				if n := used[t.HostID]; full[t.HostID] || n > 0 && n+t.Cost > slots {
+					full[t.HostID] = true
+					continue
+				}
+				used[t.HostID] += t.Cost
+			}
+			if _, err := tx.exec(`UPDATE tasks SET lease_owner=$1, lease_until=$2 WHERE id=$3`, lease, ms(until), t.ID); err != nil {
+				return nil, fmt.Errorf("lease task: %w", err)
+			}
+			if t.Steps, err = tx.taskSteps(t.ID); err != nil {
+				return nil, err
+			}
+			leased = append(leased, t)
+		}
+		// A page full of tasks for busy hosts must not hide those of the others:
+		// each round leases something or finds another host full.
+		if len(due) < limit*4+16 {
+			return leased, nil
+		}
+	}
+}
+
+// dueTasks reads tasks that nobody holds, oldest first, without those of full
+// hosts. On PostgreSQL it holds the rows: a former holder who writes just now is
+// waited for or passed over, never overwritten.
+func (tx *Tx) dueTasks(now int64, full map[int64]bool, limit int) ([]baadal.Task, error) {
+	var except strings.Builder
+	for host, is := range full {
+		if is {
+			fmt.Fprintf(&except, ",%d", host)
 		}
 	}
 	due, err := collect(tx, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.active=1 AND t.run_after<=$1 AND t.lease_until<=$2
-		AND t.host_id NOT IN (-1`+full.String()+`) ORDER BY t.run_after, t.id LIMIT $3`, now, now, limit*4+16)
+		AND t.host_id NOT IN (-1`+except.String()+`) ORDER BY t.run_after, t.id LIMIT $3`+tx.skipLocked(), now, now, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read due tasks: %w", err)
 	}
-	var leased []baadal.Task
-	for _, t := range due {
-		if len(leased) == limit {
-			break
-		}
-		if t.HostID != 0 {
-			if n := used[t.HostID]; n > 0 && n+t.Cost > slots {
-				continue
-			}
-			used[t.HostID] += t.Cost
-		}
-		if _, err := tx.exec(`UPDATE tasks SET lease_owner=$1, lease_until=$2 WHERE id=$3`, lease, ms(until), t.ID); err != nil {
-			return nil, fmt.Errorf("lease task: %w", err)
-		}
-		if t.Steps, err = tx.taskSteps(t.ID); err != nil {
-			return nil, err
-		}
-		leased = append(leased, t)
-	}
-	return leased, nil
+	return due, nil
 }
 
 func (tx *Tx) hostCosts(now int64) (map[int64]int, error) {
@@ -216,9 +239,11 @@ func (tx *Tx) hostCosts(now int64) (map[int64]int, error) {
 }
 
 // NextDue returns when the next waiting task becomes due; zero if none waits.
+// What is due already waits for room on its host, not for the clock: the task
+// that makes room wakes the workers.
 func (tx *Tx) NextDue() (time.Time, error) {
 	var next sql.NullInt64
-	err := tx.queryRow(`SELECT MIN(CASE WHEN run_after>lease_until THEN run_after ELSE lease_until END) FROM tasks WHERE active=1 AND lease_until<=$1`, tx.now()).Scan(&next)
+	err := tx.queryRow(`SELECT MIN(run_after) FROM tasks WHERE active=1 AND run_after>$1 AND lease_until<=$2`, tx.now(), tx.now()).Scan(&next)
 	if err != nil || !next.Valid {
 		return time.Time{}, err
 	}

@@ -35,7 +35,7 @@ type Queue struct {
 	bodies map[baadal.TaskKind]Body
 
 	mu      sync.Mutex
-	running map[int64]context.CancelCauseFunc
+	running map[int64]*job
 	wg      sync.WaitGroup
 	stop    context.CancelCauseFunc
 	done    chan struct{}
@@ -61,7 +61,7 @@ func New(db *store.DB, opt Options) *Queue {
 	}
 	return &Queue{
 		db: db, opt: opt, log: opt.Logger, bodies: map[baadal.TaskKind]Body{},
-		running: map[int64]context.CancelCauseFunc{}, free: make(chan struct{}, 1),
+		running: map[int64]*job{}, free: make(chan struct{}, 1),
 	}
 }
 
@@ -117,8 +117,8 @@ func (q *Queue) Stop(ctx context.Context) error {
 func (q *Queue) CancelRunning(id int64, by string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if cancel, ok := q.running[id]; ok {
-		cancel(cancelled{by})
+	if j, ok := q.running[id]; ok {
+		j.cancel(cancelled{by})
 	}
 }
 
@@ -188,29 +188,42 @@ func newLease() string {
 	return hex.EncodeToString(b[:])
 }
 
-// run works on one leased task in the background.
+// job is one worker of this process.
+type job struct {
+	cancel context.CancelCauseFunc
+	ended  chan struct{}
+}
+
+// run works on one leased task in the background. A worker of this process that
+// lost the lease but still is in a step ends first: never two at one task.
 func (q *Queue) run(ctx context.Context, t baadal.Task, lease string) {
 	life, endLife := context.WithCancelCause(ctx) // ends with the lease or the process
 	work, cancel := context.WithCancelCause(life) // ends with a cancel or the deadline too
+	j := &job{cancel: cancel, ended: make(chan struct{})}
 	q.mu.Lock()
-	q.running[t.ID] = cancel
+	before := q.running[t.ID]
+	q.running[t.ID] = j
 	q.mu.Unlock()
 	q.wg.Add(1)
 	go func() {
 		defer q.wg.Done()
-		ended := make(chan struct{})
-		go q.renew(ended, endLife, cancel, t.ID, lease)
+		go q.renew(j.ended, endLife, cancel, t.ID, lease)
 		defer func() {
-			close(ended)
+			close(j.ended)
 			endLife(nil)
 			q.mu.Lock()
-			delete(q.running, t.ID)
+			if q.running[t.ID] == j {
+				delete(q.running, t.ID)
+			}
 			q.mu.Unlock()
 			select {
 			case q.free <- struct{}{}:
 			default:
 			}
 		}()
+		if before != nil {
+			<-before.ended
+		}
 		w := &worker{q: q, lease: lease, body: q.bodies[t.Kind], steps: t.Steps}
 		w.r = &Run{Task: t, DB: q.db, w: w}
 		if err := w.work(life, work, cancel); err != nil && !errors.Is(err, store.ErrLeaseLost) && life.Err() == nil {
@@ -224,21 +237,25 @@ func (q *Queue) run(ctx context.Context, t baadal.Task, lease string) {
 func (q *Queue) renew(ended <-chan struct{}, endLife, cancel context.CancelCauseFunc, id int64, lease string) {
 	tick := time.NewTicker(q.opt.Lease / 3)
 	defer tick.Stop()
-	last := time.Now()
+	// The worker stops a little before anybody else may begin.
+	safe := q.opt.Lease * 9 / 10
+	expired := time.AfterFunc(safe, func() { endLife(ErrLeaseLost) })
+	defer expired.Stop()
 	for {
 		select {
 		case <-ended:
 			return
 		case <-tick.C:
 		}
+		begun := time.Now()
 		cancelBy, ok, err := q.renewOnce(id, lease)
 		switch {
 		case err == nil && ok:
-			last = time.Now()
+			expired.Reset(safe - time.Since(begun))
 			if cancelBy != "" {
 				cancel(cancelled{cancelBy})
 			}
-		case err == nil, time.Since(last) > q.opt.Lease:
+		case err == nil:
 			endLife(ErrLeaseLost)
 			return
 		}

@@ -89,7 +89,16 @@ func (r *Run) Record(v any) error {
 	}
 	s := &r.w.steps[r.index]
 	s.Output = b
-	return r.w.save(func(tx *store.Tx) error { return tx.SaveStep(r.Task.ID, *s) })
+	return r.w.save(func(tx *store.Tx) error {
+		_, ok, err := tx.RenewLease(r.Task.ID, r.w.lease, r.w.q.db.Now().Add(r.w.q.opt.Lease))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return store.ErrLeaseLost
+		}
+		return tx.SaveStep(r.Task.ID, *s)
+	})
 }
 
 // Output reads what a step of this task recorded; false if it recorded nothing.

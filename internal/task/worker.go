@@ -33,7 +33,7 @@ func (w *worker) work(life, ctx context.Context, cancel context.CancelCauseFunc)
 	}
 	w.fillJournal()
 	if t.Undoing {
-		w.r.cause = &baadal.Error{Kind: baadal.Internal, Code: t.Code, Title: t.Message}
+		w.r.cause = &baadal.Error{Kind: baadal.Conflict, Code: t.Code, Title: t.Message} // the message is fit for people already
 		return w.undo(life)
 	}
 	if t.CancelBy != "" {
@@ -61,6 +61,9 @@ func (w *worker) forward(life, ctx context.Context) error {
 			continue
 		}
 		w.r.index = i
+		if w.steps[i].State == baadal.StepWaiting && ctx.Err() != nil && life.Err() == nil {
+			return w.interrupted(life, ctx) // cancelled before it began: there is nothing to undo in it
+		}
 		if err := w.startStep(i); err != nil {
 			return err
 		}
@@ -189,7 +192,9 @@ func (w *worker) fail(life context.Context, cause error) error {
 	t := &w.r.Task
 	now := w.q.db.Now()
 	s := &w.steps[w.r.index]
-	s.State, s.Error, s.EndedAt = baadal.StepFailed, baadal.Message(cause), &now
+	if s.State != baadal.StepWaiting {
+		s.State, s.Error, s.EndedAt = baadal.StepFailed, baadal.Message(cause), &now
+	}
 	t.Undoing, t.Message, t.Code = true, baadal.Message(cause), baadal.CodeOf(cause)
 	t.Attempt = 0
 	w.r.cause = cause
