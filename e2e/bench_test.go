@@ -60,7 +60,7 @@ func TestBench(t *testing.T) {
 		install.other = append(install.other, benchInstall(ctx, t, i))
 		bare.other = append(bare.other, benchBare(ctx, t, i))
 	}
-	printTable(install, bare, first, share)
+	printTable(install, bare, first, share, benchList(ctx, t))
 }
 
 // benchCreate measures a creation on host1 from the call to the end of its last
@@ -154,7 +154,9 @@ func printTable(rows ...row) {
 		if len(r.other) > 0 {
 			other = ms(median(r.other))
 			ratio = fmt.Sprintf("%.2f×", median(r.ours).Seconds()/median(r.other).Seconds())
-			reach = fmt.Sprintf("%.1f×", r.reach)
+			if r.reach > 0 {
+				reach = fmt.Sprintf("%.1f×", r.reach)
+			}
 		}
 		fmt.Printf("%-46s %10s %10s   %-46s %10s %7s %7s\n", r.what, ms(median(r.ours)), ms(at(r.ours, 100)), r.rival, other, ratio, reach)
 	}

@@ -249,7 +249,7 @@ func (c *cloud) image(tb testing.TB) (uploadID string) {
 	tb.Helper()
 	header := make([]byte, 4096)
 	copy(header, "QFI\xfb\x00\x00\x00\x03")
-	header[27] = 0x04 // 64 MiB, big endian at 24
+	header[28] = 0x04 // 64 MiB, big endian at 24
 	if err := os.MkdirAll(c.spool, 0o700); err != nil {
 		tb.Fatal(err)
 	}
