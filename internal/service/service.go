@@ -77,12 +77,14 @@ func reach(a baadal.Actor, action baadal.Action, organisation int64, owners ...i
 	return forbidden(action)
 }
 
-// newTask is a task that the actor asks for.
+// newTask is a task that the actor asks for. It is of no organisation unless its
+// subject is: who runs an organisation must not cancel work on hosts because an
+// administrator happens to belong to it.
 func newTask(a baadal.Actor, kind baadal.TaskKind, subject baadal.Subject, params any) (baadal.Task, error) {
 	raw, err := task.MarshalParams(params)
 	return baadal.Task{
 		Kind: kind, Subject: subject, Params: raw, RequesterID: a.User.ID, Requester: a.User.Username,
-		OrganisationID: a.User.OrganisationID, OwnerID: a.User.ID, Exclusive: true,
+		OwnerID: a.User.ID, Exclusive: true,
 	}, err
 }
 

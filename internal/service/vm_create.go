@@ -94,7 +94,7 @@ func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr 
 	cr.owner = a.User
 	if in.Owner != "" && in.Owner != a.User.Username {
 		if cr.owner, err = findUser(tx, a, in.Owner); err != nil {
-			return cr, err
+			return cr, fieldOf(err, "owner")
 		}
 	}
 	if cr.owner.Blocked {
