@@ -1,5 +1,7 @@
 package baadal
 
+import "slices"
+
 // Action is something a person may ask for. Every API route names one; the
 // table below says who may.
 type Action string
@@ -149,11 +151,7 @@ func (a Actor) Reaches(action Action, organisationID int64, owners ...int64) boo
 		}
 		fallthrough
 	case ScopeOwn:
-		for _, o := range owners {
-			if o == a.User.ID {
-				return true
-			}
-		}
+		return slices.Contains(owners, a.User.ID)
 	case ScopeNone:
 	}
 	return false

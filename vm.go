@@ -3,6 +3,7 @@ package baadal
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -223,10 +224,8 @@ func (vm *VM) CheckAction(a Action) error {
 	if !ok {
 		return nil
 	}
-	for _, s := range states {
-		if s == vm.State {
-			return nil
-		}
+	if slices.Contains(states, vm.State) {
+		return nil
 	}
 	return vm.refusal(a)
 }

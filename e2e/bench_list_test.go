@@ -96,7 +96,7 @@ func testDomains(ctx context.Context, t *testing.T, n int) (uri string) {
 // simulated runs a server with simulated hosts and gives it all a VM needs.
 func simulated(ctx context.Context, t *testing.T, hosts int) *client.Client {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a free port
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"baadal"
 	"baadal/internal/demo"
 	"baadal/internal/lab"
-
-	"github.com/spf13/cobra"
 )
 
 type demoOptions struct {

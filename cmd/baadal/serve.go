@@ -17,6 +17,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spf13/cobra"
+	cryptossh "golang.org/x/crypto/ssh"
+
 	"baadal"
 	"baadal/internal/dhcp"
 	"baadal/internal/disk"
@@ -30,9 +33,6 @@ import (
 	"baadal/internal/store"
 	"baadal/internal/task"
 	"baadal/internal/workflow"
-
-	"github.com/spf13/cobra"
-	cryptossh "golang.org/x/crypto/ssh"
 )
 
 // The real systems and the simulated ones satisfy the same contracts.
@@ -102,7 +102,7 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	systems, closeSystems, err := openSystems(cfg, o, log)
 	if err != nil {
 		return err

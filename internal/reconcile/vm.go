@@ -56,10 +56,7 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 // not while it is created, deleted, or on another host; and a domain that is
 // missing while a task holds the VM is the task's business.
 func (w *watcher) judges(vm baadal.VM, state baadal.VMState) bool {
-	switch vm.State {
-	case baadal.VMInQueue, baadal.VMDeleted, baadal.VMUnknown:
-		return false
-	case state:
+	if vm.State == state || vm.State == baadal.VMInQueue || vm.State == baadal.VMDeleted || vm.State == baadal.VMUnknown {
 		return false
 	}
 	return vm.HostID == w.host.ID && (state != baadal.VMMissing || vm.Task == nil)

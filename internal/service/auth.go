@@ -116,8 +116,8 @@ func checkPassword(password string) error {
 
 // ChangePassword changes the actor's own password and ends all his sessions but
 // tokens, which are revoked one by one.
-func (s *Service) ChangePassword(ctx context.Context, a baadal.Actor, old, new string) error {
-	if err := checkPassword(new); err != nil {
+func (s *Service) ChangePassword(ctx context.Context, a baadal.Actor, old, fresh string) error {
+	if err := checkPassword(fresh); err != nil {
 		return err
 	}
 	if err := s.limiter.Attempt(a.User.Username, ""); err != nil {
@@ -134,10 +134,10 @@ func (s *Service) ChangePassword(ctx context.Context, a baadal.Actor, old, new s
 		return baadal.Errorf(baadal.Invalid, "the old password is wrong").WithField("old")
 	}
 	s.limiter.Succeeded(a.User.Username, "")
-	if old == new {
+	if old == fresh {
 		return baadal.Errorf(baadal.Invalid, "the new password is the old one").WithField("new")
 	}
-	if hash, err = s.hasher.Hash(ctx, new); err != nil {
+	if hash, err = s.hasher.Hash(ctx, fresh); err != nil {
 		return err
 	}
 	return s.db.Update(ctx, func(tx *store.Tx) error {

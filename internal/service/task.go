@@ -63,8 +63,7 @@ func cancellable(t *baadal.Task) error {
 }
 
 func repeatable(t *baadal.Task) error {
-	switch {
-	case t.State == baadal.TaskRetry, t.State == baadal.TaskFailed:
+	if t.State == baadal.TaskRetry || t.State == baadal.TaskFailed {
 		return nil
 	}
 	return baadal.Errorf(baadal.Conflict, "task %d is %s; only a failed one can be tried again", t.ID, t.State).WithCode("task_state")

@@ -184,7 +184,7 @@ func (s *Service) UpdateUser(ctx context.Context, a baadal.Actor, ref string, in
 
 func applyUserUpdate(a baadal.Actor, u *baadal.User, in baadal.UserUpdate) (map[string]any, error) {
 	changes := map[string]any{}
-	set := func(field string, old, new any) { changes[field] = map[string]any{"old": old, "new": new} }
+	set := func(field string, before, after any) { changes[field] = map[string]any{"old": before, "new": after} }
 	if in.Name != nil {
 		set("name", u.Name, *in.Name)
 		u.Name = *in.Name

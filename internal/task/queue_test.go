@@ -132,7 +132,7 @@ func TestStepsRunInOrderAndTheJournalTells(t *testing.T) {
 			}), tr.step("two", func(_ context.Context, r *task.Run) error {
 				var out map[string]int
 				if ok, err := r.Output("one", &out); !ok || err != nil || out["made"] != 3 {
-					return fmt.Errorf("output of one: %v %v %v", ok, out, err)
+					return fmt.Errorf("output of one: %t %v: %w", ok, out, err)
 				}
 				return nil
 			})},

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"slices"
 
 	"baadal"
 	"baadal/internal/store"
@@ -19,6 +20,10 @@ func (w *Workflows) vmRestore() task.Body {
 		},
 		Done:   vmRestored,
 		Undone: vmDeletedAgain,
+		Owed: func(tx *store.Tx, r *task.Run, cause error) error {
+			_, err := vmChanged(tx, r, baadal.VMUnknown, "its restore failed ("+baadal.Message(cause)+"); what is left is taken back when its host answers")
+			return err
+		},
 	}
 }
 
@@ -123,13 +128,5 @@ func (w *Workflows) anyHost(ctx context.Context, ds baadal.Datastore) (best baad
 // mounts reports whether a host was seen to mount the datastore; before the
 // first measurement every host may.
 func mounts(ds baadal.Datastore, h baadal.Host) bool {
-	if ds.MeasuredAt == nil || len(ds.Hosts) == 0 {
-		return true
-	}
-	for _, name := range ds.Hosts {
-		if name == h.Name {
-			return true
-		}
-	}
-	return false
+	return ds.MeasuredAt == nil || len(ds.Hosts) == 0 || slices.Contains(ds.Hosts, h.Name)
 }
