@@ -120,7 +120,7 @@ func (c *cloud) furnish(t *testing.T, facts baadal.HostFacts, cidr string) {
 				return err
 			}
 			user := baadal.User{Username: u.name, OrganisationID: org.ID, Organisation: org.Name, Roles: u.roles, SSHKeys: []string{keyOf(u.name)}}
-			if err := tx.CreateUser(&user, "x"); err != nil {
+			if err := tx.CreateUser(&user, ""); err != nil {
 				return err
 			}
 			u.actor.User = user

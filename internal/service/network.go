@@ -17,28 +17,57 @@ func networkSubject(n baadal.Network) baadal.Subject {
 
 // Networks lists the networks.
 func (s *Service) Networks(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (list baadal.List[baadal.Network], err error) {
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { list, err = tx.Networks(q); return err })
-	for i := range list.Items {
-		networkActions(a, &list.Items[i])
-	}
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
+		if list, err = tx.Networks(q); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if err := networkActions(tx, a, &list.Items[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	return list, err
 }
 
 // Network returns one network by id or name.
 func (s *Service) Network(ctx context.Context, a baadal.Actor, ref string) (n baadal.Network, err error) {
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { n, err = tx.NetworkByRef(ref); return err })
-	networkActions(a, &n)
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
+		if n, err = tx.NetworkByRef(ref); err != nil {
+			return err
+		}
+		return networkActions(tx, a, &n)
+	})
 	return n, err
 }
 
-func networkActions(a baadal.Actor, n *baadal.Network) {
-	n.Actions = map[string]baadal.Access{"delete": access(first(may(a, baadal.ActionNetworkDelete), deletableNetwork(n)))}
+func networkActions(tx *store.Tx, a baadal.Actor, n *baadal.Network) error {
+	refusal := may(a, baadal.ActionNetworkDelete)
+	if refusal == nil {
+		refusal = deletableNetwork(tx, n)
+		if baadal.KindOf(refusal) == baadal.Internal || baadal.KindOf(refusal) == baadal.Unavailable {
+			return refusal // it could not be looked at
+		}
+	}
+	n.Actions = map[string]baadal.Access{"delete": access(refusal)}
+	return nil
 }
 
-func deletableNetwork(n *baadal.Network) error {
+// deletableNetwork refuses while VMs are in the network; deleted ones that can
+// be restored need it too.
+func deletableNetwork(tx *store.Tx, n *baadal.Network) error {
 	if n.VMs > 0 {
 		return baadal.Errorf(baadal.Conflict, "%d VMs are in network %s", n.VMs, n.Name).WithCode("network_in_use").
 			WithNext("See them", "baadal vm list network:"+n.Name)
+	}
+	deleted, err := tx.VMs(baadal.ListQuery{Limit: 1, Filter: "state:deleted network:" + n.Name}, baadal.Visibility{Scope: baadal.ScopeAny})
+	if err != nil {
+		return err
+	}
+	if deleted.Total > 0 {
+		return baadal.Errorf(baadal.Conflict, "%d deleted VMs that can be restored are in network %s", deleted.Total, n.Name).WithCode("network_in_use").
+			WithNext("See them", "baadal vm list state:deleted network:"+n.Name)
 	}
 	return nil
 }
@@ -157,7 +186,7 @@ func (s *Service) DeleteNetwork(ctx context.Context, a baadal.Actor, ref string,
 		if n, err = tx.NetworkByRef(ref); err != nil {
 			return err
 		}
-		if err := first(checkGeneration(opt, n.Generation), deletableNetwork(&n)); err != nil {
+		if err := first(checkGeneration(opt, n.Generation), deletableNetwork(tx, &n)); err != nil {
 			return err
 		}
 		if err := tx.SetNetworkDeleting(n.ID, true); err != nil {

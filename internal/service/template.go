@@ -167,11 +167,12 @@ func (s *Service) checkSource(in baadal.TemplateImport) error {
 	if in.URL != "" {
 		u, err := url.Parse(in.URL)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
-			return baadal.Errorf(baadal.Invalid, "%q is not a usable URL", in.URL).WithField("url").WithDetail("http or https, without a password in it")
+			return baadal.Errorf(baadal.Invalid, "the URL is not usable").WithField("url").WithDetail("http or https, without a password in it")
 		}
 		return nil
 	}
-	if _, err := os.Stat(filepath.Join(s.opt.Spool, filepath.Base(in.UploadID))); err != nil || filepath.Base(in.UploadID) != in.UploadID {
+	info, err := os.Lstat(filepath.Join(s.opt.Spool, filepath.Base(in.UploadID)))
+	if err != nil || !info.Mode().IsRegular() || filepath.Base(in.UploadID) != in.UploadID {
 		return baadal.Errorf(baadal.NotFound, "there is no upload %q", in.UploadID).WithField("upload_id")
 	}
 	return nil
