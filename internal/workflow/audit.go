@@ -93,8 +93,11 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 	s := sight{domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	limit := make(chan struct{}, 128) // answers of thousands of hosts are not held at one time
 	each := func(name string, fn func(ctx context.Context) error) {
+		limit <- struct{}{}
 		wg.Go(func() {
+			defer func() { <-limit }()
 			ctx, stop := context.WithTimeout(ctx, 30*time.Second)
 			defer stop()
 			if err := fn(ctx); err != nil {
@@ -237,8 +240,8 @@ func (w *Workflows) mendMissing(ctx context.Context, b book, d baadal.Difference
 	if err != nil {
 		return err
 	}
-	if p.vm.Task != nil || p.vm.State == baadal.VMDeleted {
-		return baadal.Errorf(baadal.Conflict, "%s is at work by now", p.vm.Name)
+	if err := quiet(p.vm); err != nil {
+		return err
 	}
 	if err := w.sys.Hypervisor.Define(ctx, p.host, w.domain(p)); err != nil {
 		return err
@@ -246,9 +249,20 @@ func (w *Workflows) mendMissing(ctx context.Context, b book, d baadal.Difference
 	return w.mendState(ctx, b, d)
 }
 
+// quiet refuses a VM that a task holds, or that was deleted, since the look.
+func quiet(vm baadal.VM) error {
+	if vm.Task != nil || vm.State == baadal.VMDeleted {
+		return baadal.Errorf(baadal.Conflict, "%s was changed since; audit again", vm.Name)
+	}
+	return nil
+}
+
 func (w *Workflows) mendState(ctx context.Context, _ book, d baadal.Difference) error {
 	p, err := w.load(ctx, &task.Run{Task: baadal.Task{Subject: d.Subject}})
 	if err != nil {
+		return err
+	}
+	if err := quiet(p.vm); err != nil {
 		return err
 	}
 	info, err := w.sys.Hypervisor.Domain(ctx, p.host, p.vm.UUID)
@@ -256,7 +270,14 @@ func (w *Workflows) mendState(ctx context.Context, _ book, d baadal.Difference) 
 		return err
 	}
 	return w.db.Update(ctx, func(tx *store.Tx) error {
-		_, _, err := tx.SetVMState(p.vm.ID, info.State, "")
+		now, err := tx.VM(p.vm.ID)
+		if err != nil {
+			return err
+		}
+		if err := quiet(now); err != nil {
+			return err
+		}
+		_, _, err = tx.SetVMState(p.vm.ID, info.State, "")
 		return err
 	})
 }
@@ -276,7 +297,17 @@ func (w *Workflows) mendOrphan(ctx context.Context, b book, d baadal.Difference)
 	if err != nil {
 		return err
 	}
-	if vm, known := b.byUUID[uuid]; info.State != baadal.VMOff && (!known || vm.State != baadal.VMDeleted) {
+	// Mending the differences before this one took time: a deleted VM may have
+	// been restored to this very host.
+	var vm baadal.VM
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) { vm, err = tx.VMByUUID(uuid); return err })
+	known := err == nil
+	switch {
+	case known && (vm.State != baadal.VMDeleted || vm.Task != nil):
+		return baadal.Errorf(baadal.Conflict, "%s was restored since; audit again", vm.Name)
+	case !known && baadal.KindOf(err) != baadal.NotFound:
+		return err
+	case !known && info.State != baadal.VMOff:
 		return baadal.Errorf(baadal.Conflict, "it is %s; stop it first", info.State)
 	}
 	if err := w.sys.Hypervisor.Destroy(ctx, host, uuid); err != nil {

@@ -106,6 +106,12 @@ func (c *comparison) compareDomains() {
 
 // compareVMs looks from the store: is the VM what it should be?
 func (c *comparison) compareVMs() {
+	elsewhere := map[string]string{} // UUID to a host that knows it
+	for _, h := range c.b.hosts {
+		for _, d := range c.seen.domains[h.ID] {
+			elsewhere[d.UUID] = h.Name
+		}
+	}
 	for _, vm := range c.b.vms {
 		domains, seen := c.seen.domains[vm.HostID]
 		if vm.State == baadal.VMDeleted || c.inMotion(vm) || !seen {
@@ -114,10 +120,14 @@ func (c *comparison) compareVMs() {
 		c.report.VMs++
 		i := slices.IndexFunc(domains, func(d baadal.DomainInfo) bool { return d.UUID == vm.UUID })
 		if i < 0 {
-			c.add(baadal.Difference{
+			d := baadal.Difference{
 				Kind: baadal.DiffMissingDomain, Subject: vmSubject(vm), Host: vm.Host, Stored: "it is " + vm.State.String(),
 				Seen: "the host does not know it", Repair: "define it from the store, shut off",
-			})
+			}
+			if elsewhere[vm.UUID] != "" { // a second domain on one disk is how two writers begin
+				d.Seen, d.Repair = d.Seen+"; "+elsewhere[vm.UUID]+" does", ""
+			}
+			c.add(d)
 			continue
 		}
 		d := domains[i]

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"slices"
 
 	"baadal"
 	"baadal/internal/store"
@@ -54,11 +55,24 @@ func (w *Workflows) applyDHCP(ctx context.Context, r *task.Run) error {
 func (w *Workflows) syncDHCP(ctx context.Context) (n int, err error) {
 	w.dhcp.Lock()
 	defer w.dhcp.Unlock()
-	var rs []baadal.Reservation
-	if err := w.db.View(ctx, func(tx *store.Tx) (err error) { rs, err = tx.Reservations(); return err }); err != nil {
-		return 0, err
+	rs, err := w.reservations(ctx)
+	for err == nil {
+		if err = w.sys.DHCP.Apply(ctx, rs); err != nil {
+			break
+		}
+		applied := rs
+		// Another controller on the same database may have applied a newer list
+		// before this one: then it is applied again.
+		if rs, err = w.reservations(ctx); slices.Equal(rs, applied) {
+			break
+		}
 	}
-	return len(rs), w.sys.DHCP.Apply(ctx, rs)
+	return len(rs), err
+}
+
+func (w *Workflows) reservations(ctx context.Context) (rs []baadal.Reservation, err error) {
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) { rs, err = tx.Reservations(); return err })
+	return rs, err
 }
 
 func (w *Workflows) withdrawDHCP(ctx context.Context, r *task.Run) error {

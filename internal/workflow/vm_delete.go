@@ -32,24 +32,29 @@ func (w *Workflows) stopForDelete(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	var before found
-	if known, err := r.Output("stop", &before); err != nil {
+	if err := w.recordState(ctx, r, p); err != nil {
 		return err
-	} else if !known {
-		info, err := w.sys.Hypervisor.Domain(ctx, p.host, p.vm.UUID)
-		switch {
-		case err == nil:
-			before.State = info.State
-		case baadal.KindOf(err) == baadal.NotFound:
-			before.State = baadal.VMMissing
-		default:
-			return err
-		}
-		if err := r.Record(before); err != nil {
-			return err
-		}
 	}
 	return w.sys.Hypervisor.Destroy(ctx, p.host, p.vm.UUID)
+}
+
+// recordState makes the domain's state, as the first try of the step at work
+// found it, the step's output.
+func (w *Workflows) recordState(ctx context.Context, r *task.Run, p place) error {
+	var before found
+	if known, err := r.Output(r.Task.Step, &before); known || err != nil {
+		return err
+	}
+	info, err := w.sys.Hypervisor.Domain(ctx, p.host, p.vm.UUID)
+	switch {
+	case err == nil:
+		before.State = info.State
+	case baadal.KindOf(err) == baadal.NotFound:
+		before.State = baadal.VMMissing
+	default:
+		return err
+	}
+	return r.Record(before)
 }
 
 func (w *Workflows) startAgain(ctx context.Context, r *task.Run) error {

@@ -17,10 +17,32 @@ func (w *Workflows) vmStart() task.Body {
 		Kind: baadal.TaskVMStart,
 		Steps: []task.Step{
 			{Name: "define", Do: w.define},
-			{Name: "start", Do: w.start, Undo: w.destroy},
+			{Name: "start", Do: w.startOff, Undo: w.stopAgain},
 		},
 		Done: setState(baadal.VMRunning, "is started successfully"),
 	}
+}
+
+// startOff starts a VM and remembers whether it ran already: somebody may have
+// started it on the host, and then its power is not ours to cut.
+func (w *Workflows) startOff(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := w.recordState(ctx, r, p); err != nil {
+		return err
+	}
+	return w.sys.Hypervisor.Start(ctx, p.host, p.vm.UUID)
+}
+
+func (w *Workflows) stopAgain(ctx context.Context, r *task.Run) error {
+	var before found
+	known, err := r.Output("start", &before)
+	if err != nil || !known || before.State == baadal.VMRunning || before.State == baadal.VMPaused {
+		return err
+	}
+	return w.destroy(ctx, r)
 }
 
 // vmShutdown asks the guest to shut down and waits until it did.
