@@ -105,10 +105,10 @@ func (s *Service) CreateNetwork(ctx context.Context, a baadal.Actor, in baadal.N
 			Name: in.Name, VLAN: in.VLAN, CIDR: in.CIDR, Gateway: in.Gateway, DNS: slices.Clone(in.DNS), Bridge: in.Bridge,
 			Portgroup: fmt.Sprintf("vlan%d", in.VLAN), First: from.String(), Last: to.String(),
 		}
-		if err := overlaps(tx, in.CIDR); err != nil {
+		if err := tx.Lock("network"); err != nil {
 			return err
 		}
-		if err := tx.Lock("network"); err != nil {
+		if err := overlaps(tx, in.CIDR); err != nil {
 			return err
 		}
 		used, err := tx.UsedMACs()

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"baadal"
@@ -115,7 +116,11 @@ func (s *Service) ImportTemplate(ctx context.Context, a baadal.Actor, in baadal.
 	if err := first(may(a, baadal.ActionTemplateImport), baadal.CheckName("name", in.Name), s.checkSource(in)); err != nil {
 		return c, err
 	}
-	source := in.URL
+	// Everybody sees where a template came from, and a query may hold a key.
+	source, _, query := strings.Cut(in.URL, "?")
+	if query {
+		source += "?…"
+	}
 	if source == "" {
 		source = "upload"
 	}
@@ -209,7 +214,8 @@ func (s *Service) DeleteTemplate(ctx context.Context, a baadal.Actor, ref string
 	var t baadal.Template
 	var k baadal.Task
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.Lock("template"); err != nil {
+		// The lock of creations: a VM that is being claimed on it is not seen yet.
+		if err := tx.Lock("placement"); err != nil {
 			return err
 		}
 		if t, err = tx.TemplateByRef(ref); err != nil {

@@ -137,6 +137,10 @@ func (s *Service) UpdateUser(ctx context.Context, a baadal.Actor, ref string, in
 		}
 	}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		// Two administrators who block each other must not both succeed.
+		if err := tx.Lock("users"); err != nil {
+			return err
+		}
 		if u, err = findUser(tx, a, ref); err != nil {
 			return err
 		}
