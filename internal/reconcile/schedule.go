@@ -9,16 +9,17 @@ import (
 	"baadal/internal/store"
 )
 
-// How long history and idempotency keys are kept, and how old the last audit
+// How long history, ended tasks and idempotency keys are kept, and how old the last audit
 // may become.
 const (
 	keepEvents = 90 * 24 * time.Hour
+	keepTasks  = 90 * 24 * time.Hour
 	keepKeys   = 24 * time.Hour
 	auditEvery = 24 * time.Hour
 )
 
 // schedule does what is due: purges deleted VMs whose retention has ended, asks
-// for the daily audit, forgets old sessions, events and keys.
+// for the daily audit, forgets old sessions, events, tasks and keys.
 func (l *Loops) schedule(ctx context.Context) {
 	l.every(ctx, "schedule", l.opt.Schedule, nil, func(ctx context.Context) error {
 		if err := l.purge(ctx); err != nil {
@@ -32,6 +33,9 @@ func (l *Loops) schedule(ctx context.Context) {
 				return err
 			}
 			if _, err := tx.PruneEvents(tx.Now().Add(-keepEvents)); err != nil {
+				return err
+			}
+			if _, err := tx.PruneTasks(tx.Now().Add(-keepTasks)); err != nil {
 				return err
 			}
 			_, err := tx.PruneIdempotent(tx.Now().Add(-keepKeys))

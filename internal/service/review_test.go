@@ -98,7 +98,8 @@ func TestChangesAtTheSameTime(t *testing.T) {
 // TestKeyInURLIsNotShown imports from a URL whose query lets in: the template is
 // everybody's to see.
 func TestKeyInURLIsNotShown(t *testing.T) {
-	c := newCloud(t)
+	c := newCloudOn(t, storetest.Open(t), simulator.Config{Hosts: 3})
+	c.furnish(t, baadal.HostFacts{CPUs: 16, RAMMiB: 65536}, "10.0.1.0/28")
 	site := httptest.NewServer(http.NotFoundHandler())
 	defer site.Close()
 	for _, base := range []string{site.URL, "http://127.0.0.1:1"} {

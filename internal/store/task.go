@@ -338,6 +338,16 @@ func (tx *Tx) NudgeTasks(hostID int64) error {
 	return nil
 }
 
+// PruneTasks forgets tasks, with their journals, that ended before a time and
+// left nothing to undo. It returns how many.
+func (tx *Tx) PruneTasks(before time.Time) (int, error) {
+	n, err := tx.affected(`DELETE FROM tasks WHERE active=0 AND ended_at<$1`, ms(before))
+	if err != nil {
+		return 0, fmt.Errorf("prune tasks: %w", err)
+	}
+	return n, nil
+}
+
 // UsedMACs returns the MACs of all addresses: a new range must not take one again.
 func (tx *Tx) UsedMACs() (map[string]bool, error) {
 	rows, err := tx.query(`SELECT mac FROM addresses`)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -175,9 +176,16 @@ func (w *Workflows) openSource(ctx context.Context, p TemplateImportParams) (io.
 	if err != nil {
 		return nil, 0, baadal.Errorf(baadal.Invalid, "%q is not a usable URL", p.URL).WithField("url")
 	}
+	from := req.URL.Redacted()
+	if req.URL.RawQuery != "" { // it may hold a key
+		from = strings.Replace(from, "?"+req.URL.RawQuery, "?…", 1)
+	}
 	resp, err := w.opt.HTTP.Do(req)
 	if err != nil {
-		return nil, 0, baadal.Errorf(baadal.Unavailable, "fetch %s: %w", p.URL, err)
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err
+		}
+		return nil, 0, baadal.Errorf(baadal.Unavailable, "fetch %s: %w", from, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
@@ -185,7 +193,7 @@ func (w *Workflows) openSource(ctx context.Context, p TemplateImportParams) (io.
 		if resp.StatusCode >= 500 {
 			kind = baadal.Unavailable
 		}
-		return nil, 0, baadal.Errorf(kind, "%s answers %s", p.URL, resp.Status).WithCode("fetch_failed")
+		return nil, 0, baadal.Errorf(kind, "%s answers %s", from, resp.Status).WithCode("fetch_failed")
 	}
 	return resp.Body, resp.ContentLength, nil
 }
