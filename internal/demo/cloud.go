@@ -80,10 +80,10 @@ func Start(ctx context.Context, opt Options) (*Cloud, error) {
 		return nil, err
 	}
 	oneTime, err := c.startServer(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = c.signIn(ctx, oneTime)
 	}
-	if err := c.signIn(ctx, oneTime); err != nil {
+	if err != nil { // the server may run all the same
 		_ = c.Close(context.WithoutCancel(ctx))
 		return nil, err
 	}
@@ -182,11 +182,14 @@ func (c *Cloud) startServer(ctx context.Context) (oneTime string, err error) {
 	if err := c.waitReady(ctx, ended); err != nil {
 		return "", err
 	}
-	select {
-	case p := <-password:
-		return p, nil
-	default:
+	if c.Password != "" { // not its first start
 		return "", nil
+	}
+	select {
+	case p := <-password: // printed before it was ready, but perhaps not read yet
+		return p, nil
+	case <-time.After(10 * time.Second):
+		return "", errors.New("the server printed no one-time password: its state folder is not new")
 	}
 }
 
