@@ -22,7 +22,19 @@ var migrationData = []struct {
 	after  string // a query of one text value, at the new version
 	want   string
 }{
-	{before: ``, after: `SELECT CAST(COUNT(*) AS TEXT) FROM vms`, want: "0"},
+	{before: ``, after: `SELECT CAST(COUNT(*) AS TEXT) FROM tasks`, want: "0"},
+	{ // disks: a VM from before has none, and can get one
+		before: `INSERT INTO organisations (id, name, created_at) VALUES (9001, 'before', 0);
+			INSERT INTO users (id, username, organisation_id, roles, created_at, updated_at) VALUES (9001, 'before', 9001, '[]', 0, 0);
+			INSERT INTO datastores (id, name, path, state, created_at, updated_at) VALUES (9001, 'before', '/before', 'ok', 0, 0);
+			INSERT INTO templates (id, name, datastore_id, file, state, created_at, updated_at) VALUES (9001, 'before', 9001, 'f', 'ready', 0, 0);
+			INSERT INTO networks (id, name, vlan, cidr, bridge, portgroup, first, last, size, created_at, updated_at)
+				VALUES (9001, 'before', 1, '10.0.0.0/24', 'b', 'p', '10.0.0.1', '10.0.0.2', 2, 0, 0);
+			INSERT INTO vms (id, uuid, name, identity, owner_id, requester_id, organisation_id, datastore_id, template_id, network_id, vcpus, ram_mib,
+				disk_gib, state, state_since, created_at, updated_at) VALUES (9001, 'u', 'before', 'before', 9001, 9001, 9001, 9001, 9001, 9001, 1, 1, 7, 4, 0, 0, 0)`,
+		after: `SELECT v.name || ' ' || CAST(v.disk_gib AS TEXT) || ' ' || CAST(COUNT(d.id) AS TEXT) FROM vms v LEFT JOIN disks d ON d.vm_id = v.id GROUP BY v.name, v.disk_gib`,
+		want:  "before 7 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {
