@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -89,12 +90,14 @@ func (c Case) setUp(t *testing.T) *fixture {
 
 	e = c.Open(t, f.copy(t))
 	defer e.Close()
+	var calls atomic.Int64 // an operation may call several systems at once
 	e.OnOp(func(_ string, after bool) {
 		if after {
-			f.calls++
+			calls.Add(1)
 		}
 	})
 	done := runTask(t, e, f.id, task.Options{})
+	f.calls = int(calls.Load())
 	if done.State != baadal.TaskSuccess {
 		t.Fatalf("a clean run ends as %s: %s", done.State, done.Message)
 	}
@@ -301,7 +304,9 @@ func Child(t *testing.T, cases []Case) {
 	}
 	parts := strings.Split(rest, "|")
 	id, _ := strconv.ParseInt(parts[1], 10, 64)
-	left, _ := strconv.Atoi(parts[2])
+	n, _ := strconv.ParseInt(parts[2], 10, 64)
+	var left atomic.Int64
+	left.Store(n)
 	for _, c := range cases {
 		if c.Name != name {
 			continue
@@ -309,7 +314,7 @@ func Child(t *testing.T, cases []Case) {
 		e := c.Open(t, parts[0])
 		defer e.Close()
 		point := func() {
-			if left--; left == 0 {
+			if left.Add(-1) == 0 {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {} // the signal is on its way
 			}
