@@ -150,6 +150,16 @@ func (w *watcher) askLook() {
 	}
 }
 
+func (w *watcher) askLookAt(uuid string) {
+	w.mu.Lock()
+	w.uuids[uuid] = true
+	w.mu.Unlock()
+	select {
+	case w.nudge <- struct{}{}:
+	default:
+	}
+}
+
 // events follows libvirt's events; each only says where to look.
 func (w *watcher) events(ctx context.Context) {
 	pause := time.Second
@@ -160,13 +170,7 @@ func (w *watcher) events(ctx context.Context) {
 				w.askLook()
 				return
 			}
-			w.mu.Lock()
-			w.uuids[e.UUID] = true
-			w.mu.Unlock()
-			select {
-			case w.nudge <- struct{}{}:
-			default:
-			}
+			w.askLookAt(e.UUID)
 		})
 		if ctx.Err() != nil {
 			return

@@ -23,7 +23,12 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 	default:
 		return err
 	}
-	if differs, err := w.differs(ctx, uuid, state); err != nil || !differs {
+	differs, moving, err := w.differs(ctx, uuid, state)
+	if moving {
+		// The task's last word may be older than what was seen now: look after it.
+		time.AfterFunc(lookAgain, func() { w.askLookAt(uuid) })
+	}
+	if err != nil || !differs {
 		return err
 	}
 	return w.l.db.Update(ctx, func(tx *store.Tx) error {
@@ -62,17 +67,22 @@ func (w *watcher) judges(vm baadal.VM, state baadal.VMState) bool {
 	return vm.HostID == w.host.ID && (state != baadal.VMMissing || vm.Task == nil)
 }
 
-// differs looks into the store without taking its write lock.
-func (w *watcher) differs(ctx context.Context, uuid string, state baadal.VMState) (yes bool, err error) {
+// lookAgain is how long after an event of a VM that a task holds it is looked at
+// again.
+const lookAgain = time.Second
+
+// differs looks into the store without taking its write lock. moving tells that
+// a task holds the VM.
+func (w *watcher) differs(ctx context.Context, uuid string, state baadal.VMState) (yes, moving bool, err error) {
 	err = w.l.db.View(ctx, func(tx *store.Tx) error {
 		vm, err := tx.VMByUUID(uuid)
 		if err != nil {
 			return ignoreGone(err)
 		}
-		yes = w.judges(vm, state)
+		yes, moving = w.judges(vm, state), vm.Task != nil && vm.HostID == w.host.ID
 		return nil
 	})
-	return yes, err
+	return yes, moving, err
 }
 
 // fullLook compares all domains of the host with the store; every difference is
