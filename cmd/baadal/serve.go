@@ -38,6 +38,7 @@ import (
 // The real systems and the simulated ones satisfy the same contracts.
 var (
 	_ workflow.Hypervisor = (*libvirt.Hypervisor)(nil)
+	_ workflow.Snapshots  = (*libvirt.Hypervisor)(nil)
 	_ workflow.Disks      = (*disk.Disks)(nil)
 	_ workflow.DHCP       = (*dhcp.ISC)(nil)
 	_ workflow.Prober     = (*probe.Prober)(nil)
@@ -197,7 +198,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 			return workflow.Systems{}, nil, err
 		}
 		return workflow.Systems{
-			Hypervisor: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+			Hypervisor: world.Hypervisor(), Snapshots: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 		}, func() { _ = world.Close() }, nil
 	}
 	signer, err := sshKey(cfg.SSHKey, log)
@@ -207,7 +208,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
 	hyper := libvirt.New(pool, libvirt.Options{Logger: log})
 	s := workflow.Systems{
-		Hypervisor: hyper, Disks: disk.New(pool, disk.Options{}), Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
+		Hypervisor: hyper, Snapshots: hyper, Disks: disk.New(pool, disk.Options{}), Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
 	}
 	if cfg.DHCP.Kind == "isc" {
 		// The box is reached as a host is, with an id that no host has.

@@ -30,6 +30,7 @@ var byWords = []struct {
 	{`Is another process using the image`, reason{baadal.Conflict, "disk_in_use", "another process has its disk open for writing"}},
 	{`already exists with uuid`, reason{baadal.Conflict, "domain_exists", "another domain has its name"}},
 	{`is already active`, reason{baadal.Conflict, "domain_active", "it is active already"}},
+	{`internal snapshot for disk`, reason{baadal.Conflict, "disk_format", "a disk of it is not a qcow2 image: it cannot be snapshotted"}},
 	{`Cannot access storage file`, reason{baadal.Conflict, "disk_missing", "its disk cannot be read: is the datastore mounted on the host?"}},
 	{`Cannot access backing file`, reason{baadal.Conflict, "template_missing", "the template under its disk cannot be read: is the datastore mounted on the host?"}},
 	{`No space left on device`, reason{baadal.Exhausted, "host_full", "no space is left on the host"}},
@@ -45,6 +46,7 @@ var byWords = []struct {
 // byCode are failures that libvirt's code tells.
 var byCode = map[golibvirt.ErrorNumber]reason{
 	golibvirt.ErrNoDomain:          {baadal.NotFound, "domain_unknown", "the host does not know the domain"},
+	golibvirt.ErrNoDomainSnapshot:  {baadal.NotFound, "snapshot_unknown", "the host does not know the snapshot"},
 	golibvirt.ErrNoNetwork:         {baadal.Conflict, "network_missing", "the host does not have its libvirt network"},
 	golibvirt.ErrDomExist:          {baadal.Conflict, "domain_exists", ""},
 	golibvirt.ErrOperationInvalid:  {baadal.Conflict, "domain_state", ""},

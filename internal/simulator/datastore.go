@@ -27,11 +27,12 @@ type folder struct {
 
 type file struct {
 	Inode   int64
-	Bytes   int64  // what it occupies
-	Virtual int64  `json:",omitzero"` // size of the disk in it
-	Format  string `json:",omitzero"`
-	Backing string `json:",omitzero"` // absolute path
-	SHA256  string `json:",omitzero"`
+	Bytes   int64            // what it occupies
+	Virtual int64            `json:",omitzero"` // size of the disk in it
+	Format  string           `json:",omitzero"`
+	Backing string           `json:",omitzero"` // absolute path
+	SHA256  string           `json:",omitzero"`
+	Saved   map[string]saved `json:",omitempty"` // data of internal snapshots by name
 }
 
 const (

@@ -15,12 +15,13 @@ type domain struct {
 	Live       *baadal.Domain `json:",omitempty"` // what it runs with; nil while off
 	State      baadal.VMState
 	Persistent bool
-	Deaf       bool      `json:",omitzero"` // the guest ignores shutdown and reboot
-	Since      time.Time // of State
-	Booted     time.Time `json:",omitzero"`  // when the guest began to boot
-	OffAt      time.Time `json:",omitzero"`  // when the guest will be down
-	RebootAt   time.Time `json:",omitzero"`  // when the guest will boot anew
-	Open       []int64   `json:",omitempty"` // inodes it writes to
+	Deaf       bool       `json:",omitzero"` // the guest ignores shutdown and reboot
+	Since      time.Time  // of State
+	Booted     time.Time  `json:",omitzero"`  // when the guest began to boot
+	OffAt      time.Time  `json:",omitzero"`  // when the guest will be down
+	RebootAt   time.Time  `json:",omitzero"`  // when the guest will boot anew
+	Open       []int64    `json:",omitempty"` // inodes it writes to
+	Snaps      []*memento `json:",omitempty"` // parents first
 
 	host *host
 }

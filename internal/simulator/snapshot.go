@@ -72,7 +72,7 @@ func (h *host) line() string {
 func (d *domain) line(o snapshotOptions) string {
 	s := fmt.Sprintf("host %s domain %s state=%s", d.host.Name, d.Def.UUID, d.State)
 	s += flags("transient", !d.Persistent, "deaf", d.Deaf, "going_down", !d.OffAt.IsZero(), "rebooting", !d.RebootAt.IsZero())
-	s += " " + describe(&d.Def)
+	s += " " + describe(&d.Def) + d.snapshotWords()
 	if d.active() && describe(d.Live) != describe(&d.Def) {
 		s += " live: " + describe(d.Live)
 	}
@@ -119,6 +119,9 @@ func (f *file) line() string {
 	}
 	if f.Backing != "" {
 		s += " backing=" + f.Backing
+	}
+	if len(f.Saved) > 0 {
+		s += " holds=" + strings.Join(sortedKeys(f.Saved), ",")
 	}
 	return s
 }

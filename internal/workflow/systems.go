@@ -38,6 +38,42 @@ type Hypervisor interface {
 	Watch(ctx context.Context, host baadal.Host, fn func(baadal.DomainEvent)) error
 }
 
+// Snapshots are the internal snapshots of domains: their data lies in the
+// images, the host keeps their description. Every method may be called again
+// after any failure, returns NotFound for a domain that the host does not know
+// unless it says otherwise, and Unavailable when the host does not answer.
+type Snapshots interface {
+	// Snapshots lists a domain's snapshots, parents first.
+	Snapshots(ctx context.Context, host baadal.Host, uuid string) ([]baadal.DomainSnapshot, error)
+	// CreateSnapshot snapshots all disks, with the memory if the domain is active, which stands still meanwhile. One of that name is success.
+	CreateSnapshot(ctx context.Context, host baadal.Host, uuid, name, description string) error
+	// CheckRevert changes nothing: Conflict with the reason if RevertSnapshot would fail half-way, NotFound if there is no such snapshot.
+	CheckRevert(ctx context.Context, host baadal.Host, uuid, name string) error
+	// RevertSnapshot brings back disks, memory, definition and power state. A failure can leave the domain off; the same again is harmless.
+	RevertSnapshot(ctx context.Context, host baadal.Host, uuid, name string) error
+	// DeleteSnapshot removes a snapshot with its data; its children move up. No snapshot and no domain is success.
+	DeleteSnapshot(ctx context.Context, host baadal.Host, uuid, name string) error
+	// ForgetSnapshots removes the descriptions only, children first; the data stays in the images. None is success.
+	ForgetSnapshots(ctx context.Context, host baadal.Host, uuid string) error
+	// RedefineSnapshots gives the descriptions back, parents first. The same again is harmless.
+	RedefineSnapshots(ctx context.Context, host baadal.Host, uuid string, snaps []baadal.DomainSnapshot) error
+}
+
+// Power is what else can be done to a domain that runs. The rules of Hypervisor
+// hold.
+type Power interface {
+	// Suspend stops its CPUs; a paused one is success, one that is off is Conflict.
+	Suspend(ctx context.Context, host baadal.Host, uuid string) error
+	// Resume lets a paused domain go on; a running one is success, one that is off is Conflict.
+	Resume(ctx context.Context, host baadal.Host, uuid string) error
+	// Reset presses the reset button; one that is off is Conflict.
+	Reset(ctx context.Context, host baadal.Host, uuid string) error
+	// Save writes its memory to the host's disk and returns once it is off; Start goes on from there, running. One that is saved already is success, one that is only off is Conflict. When ctx ends early it is given up, if the host can still be told.
+	Save(ctx context.Context, host baadal.Host, uuid string) error
+	// Discard drops what Save wrote; nothing saved, or no such domain, is success.
+	Discard(ctx context.Context, host baadal.Host, uuid string) error
+}
+
 // Disks works on a datastore through a host that mounts it. A folder carries
 // the mark (the UUID) of the VM that made it; a folder with another mark, or
 // without one, is never changed or removed: Conflict. Methods may be called
@@ -97,6 +133,8 @@ type Guests interface {
 // Systems is the whole outside world.
 type Systems struct {
 	Hypervisor Hypervisor
+	Power      Power
+	Snapshots  Snapshots
 	Disks      Disks
 	DHCP       DHCP
 	Prober     Prober
