@@ -17,6 +17,18 @@ const (
 	ActionVMDelete   Action = "vm.delete"
 	ActionVMRestore  Action = "vm.restore"
 	ActionVMPassword Action = "vm.password"
+	ActionVMSuspend  Action = "vm.suspend"
+	ActionVMResume   Action = "vm.resume"
+	ActionVMReset    Action = "vm.reset"
+	ActionVMSave     Action = "vm.save"
+	ActionVMEdit     Action = "vm.edit"
+
+	ActionDiskAdd    Action = "disk.add"
+	ActionDiskAttach Action = "disk.attach"
+	ActionDiskDetach Action = "disk.detach"
+	ActionDiskDelete Action = "disk.delete"
+	ActionDiskGrow   Action = "disk.grow"
+	ActionDiskLimit  Action = "disk.limit"
 
 	ActionHostRead   Action = "host.read"
 	ActionHostAdd    Action = "host.add"
@@ -86,6 +98,17 @@ var permissions = map[Action]permission{
 	ActionVMDelete:         {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMRestore:        {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMPassword:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionVMSuspend:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMResume:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMReset:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMSave:           {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMEdit:           {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionDiskAdd:          {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionDiskAttach:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionDiskDetach:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionDiskDelete:       {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionDiskGrow:         {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionDiskLimit:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionHostRead:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostAdd:          {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostCheck:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},

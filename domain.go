@@ -21,6 +21,10 @@ type DomainDisk struct {
 	Path   string
 	Format string // qcow2 or raw
 	Target string // vda, vdb …
+	Serial string // empty for none
+
+	BytesPerSecond int64 // of reading and writing together; 0 is no limit
+	IOPS           int64 // 0 is no limit
 }
 
 // DomainNIC is one network interface of a domain.
@@ -37,6 +41,7 @@ type DomainInfo struct {
 	Name       string
 	VMID       int64 // from its metadata; 0 if it is not one of ours
 	State      VMState
+	Saved      bool // it is off and its memory lies on the host's disk: its next start goes on from there
 	Persistent bool
 	VCPUs      int
 	RAMMiB     int

@@ -206,8 +206,20 @@ var vmTransitions = map[Action][]VMState{
 	ActionVMShutdown: {VMRunning},
 	ActionVMReboot:   {VMRunning},
 	ActionVMDestroy:  {VMRunning, VMPaused, VMCrashed},
+	ActionVMSuspend:  {VMRunning},
+	ActionVMResume:   {VMPaused},
+	ActionVMReset:    {VMRunning},
+	ActionVMSave:     {VMRunning, VMPaused},
+	ActionVMEdit:     {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionVMDelete:   {VMRunning, VMPaused, VMOff, VMCrashed, VMMissing, VMUnknown},
 	ActionVMRestore:  {VMDeleted},
+
+	ActionDiskAdd:    {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionDiskAttach: {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionDiskDetach: {VMRunning, VMOff, VMCrashed}, // a paused guest cannot let go
+	ActionDiskDelete: {VMRunning, VMOff, VMCrashed},
+	ActionDiskGrow:   {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionDiskLimit:  {VMRunning, VMPaused, VMOff, VMCrashed},
 }
 
 // CheckAction says whether an action is possible in the VM's present state; it
@@ -224,17 +236,43 @@ func (vm *VM) CheckAction(a Action) error {
 	if !ok {
 		return nil
 	}
-	if slices.Contains(states, vm.State) {
+	switch {
+	case vm.Saved() && a == ActionVMDestroy: // the only way out when what was saved cannot be restored
+		return nil
+	case vm.Saved() && a == ActionVMEdit:
+		return Errorf(Conflict, "%s is saved to disk: it goes on as it was when it starts", vm.Name).WithCode("vm_saved").
+			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
+	case slices.Contains(states, vm.State):
 		return nil
 	}
 	return vm.refusal(a)
 }
 
+// reasonSaved is the reason of a VM that is off with its memory on disk.
+const reasonSaved = "saved"
+
+// OffReason is the reason that goes with a VM that was seen off; what is saved
+// is resumed by its next start.
+func OffReason(saved bool) string {
+	if saved {
+		return reasonSaved
+	}
+	return ""
+}
+
+// Saved reports whether the VM is off with its memory on its host's disk. Its
+// next start goes on from there, with the hardware that it had.
+func (vm *VM) Saved() bool { return vm.State == VMOff && vm.Reason == reasonSaved }
+
 func (vm *VM) refusal(a Action) error {
 	switch {
 	case a == ActionVMStart && vm.State == VMRunning:
 		return Errorf(Conflict, "VM is already running. Check vm status on host.").WithCode("vm_running")
-	case (a == ActionVMDestroy || a == ActionVMShutdown) && vm.State == VMOff:
+	case a == ActionVMSuspend && vm.State == VMPaused:
+		return Errorf(Conflict, "VM is already paused. Check vm status on host.").WithCode("vm_paused")
+	case a == ActionVMResume && vm.State == VMRunning:
+		return Errorf(Conflict, "VM is already running. Check vm status on host.").WithCode("vm_running")
+	case (a == ActionVMDestroy || a == ActionVMShutdown || a == ActionVMSave) && vm.State == VMOff:
 		return Errorf(Conflict, "VM is already shutoff. Check vm status on host.").WithCode("vm_off")
 	case vm.State == VMDeleted:
 		return Errorf(Conflict, "%s is deleted", vm.Name).WithCode("vm_deleted").
@@ -249,4 +287,7 @@ func (vm *VM) refusal(a Action) error {
 var pastTense = map[Action]string{
 	ActionVMStart: "started", ActionVMShutdown: "shut down", ActionVMReboot: "rebooted",
 	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored",
+	ActionVMSuspend: "suspended", ActionVMResume: "resumed", ActionVMReset: "reset", ActionVMSave: "saved", ActionVMEdit: "edited",
+	ActionDiskAdd: "given a disk", ActionDiskAttach: "given a disk", ActionDiskDetach: "parted from a disk",
+	ActionDiskDelete: "parted from a disk", ActionDiskGrow: "given a larger disk", ActionDiskLimit: "given limits",
 }
