@@ -35,6 +35,11 @@ var migrationData = []struct {
 		after: `SELECT v.name || ' ' || CAST(v.disk_gib AS TEXT) || ' ' || CAST(COUNT(d.id) AS TEXT) FROM vms v LEFT JOIN disks d ON d.vm_id = v.id GROUP BY v.name, v.disk_gib`,
 		want:  "before 7 0",
 	},
+	{ // snapshots: the VM from before has none, and nothing is scheduled
+		after: `SELECT v.name || ' ' || CAST(COUNT(s.id) AS TEXT) || ' ' || CAST(COUNT(c.vm_id) AS TEXT) FROM vms v
+			LEFT JOIN snapshots s ON s.vm_id = v.id LEFT JOIN snapshot_schedules c ON c.vm_id = v.id GROUP BY v.name`,
+		want: "before 0 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {
