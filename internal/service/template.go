@@ -5,14 +5,17 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"baadal"
 	"baadal/internal/store"
@@ -37,6 +40,9 @@ func (s *Service) Upload(ctx context.Context, a baadal.Actor, r io.Reader) (u Up
 	if err := os.MkdirAll(s.opt.Spool, 0o700); err != nil {
 		return u, fmt.Errorf("make spool folder: %w", err)
 	}
+	if err := s.sweepSpool(ctx); err != nil {
+		return u, err
+	}
 	var b [16]byte
 	_, _ = rand.Read(b[:])
 	u.ID = hex.EncodeToString(b[:])
@@ -56,6 +62,41 @@ func (s *Service) Upload(ctx context.Context, a baadal.Actor, r io.Reader) (u Up
 	}
 	u.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return u, nil
+}
+
+// keepUpload is how long an upload may wait for its import.
+const keepUpload = 24 * time.Hour
+
+// sweepSpool removes uploads that were broken off by a crash or never imported:
+// they would fill the disk that the controller's database lies on.
+func (s *Service) sweepSpool(ctx context.Context) error {
+	entries, err := os.ReadDir(s.opt.Spool)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	var active []baadal.Task
+	if err := s.db.View(ctx, func(tx *store.Tx) (err error) { active, err = tx.ActiveTasks(); return err }); err != nil {
+		return err
+	}
+	awaited := map[string]bool{}
+	for _, t := range active {
+		var p struct {
+			UploadID string `json:"upload_id"`
+		}
+		if t.Kind == baadal.TaskTemplateImport && json.Unmarshal(t.Params, &p) == nil {
+			awaited[p.UploadID] = true
+		}
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || awaited[e.Name()] || time.Since(info.ModTime()) < keepUpload {
+			continue // gone by now, needed, or still being written
+		}
+		if err := os.Remove(filepath.Join(s.opt.Spool, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("sweep spool folder: %w", err)
+		}
+	}
+	return nil
 }
 
 // contextReader ends a copy when its context does.

@@ -166,6 +166,7 @@ CREATE INDEX vms_template ON vms (template_id, state);
 CREATE INDEX vms_network ON vms (network_id, state);
 CREATE INDEX vms_org ON vms (organisation_id, state);
 CREATE INDEX vms_state ON vms (state, id);
+CREATE INDEX vms_silent ON vms (id) WHERE state = 2 AND answered_at IS NULL; -- asked for every second
 CREATE INDEX vms_requester ON vms (requester_id);
 CREATE INDEX vms_name ON vms (lower(name), id) WHERE state <> 5;
 CREATE INDEX vms_created ON vms (created_at, id) WHERE state <> 5;
