@@ -22,7 +22,7 @@ var migrationData = []struct {
 	after  string // a query of one text value, at the new version
 	want   string
 }{
-	{before: ``, after: `SELECT CAST(COUNT(*) AS TEXT) FROM tasks`, want: "0"},
+	{before: ``, after: `SELECT CAST(COUNT(*) AS TEXT) FROM idempotency_keys`, want: "0"},
 	{ // disks: a VM from before has none, and can get one
 		before: `INSERT INTO organisations (id, name, created_at) VALUES (9001, 'before', 0);
 			INSERT INTO users (id, username, organisation_id, roles, created_at, updated_at) VALUES (9001, 'before', 9001, '[]', 0, 0);
@@ -39,6 +39,13 @@ var migrationData = []struct {
 		after: `SELECT v.name || ' ' || CAST(COUNT(s.id) AS TEXT) || ' ' || CAST(COUNT(c.vm_id) AS TEXT) FROM vms v
 			LEFT JOIN snapshots s ON s.vm_id = v.id LEFT JOIN snapshot_schedules c ON c.vm_id = v.id GROUP BY v.name`,
 		want: "before 0 0",
+	},
+	{ // clones: the VM from before stands on no base and its disk has the old name; a task from before has no parent
+		before: `INSERT INTO tasks (id, kind, state, subject_kind, subject_id, subject_name, params, requester_id, requester, organisation_id,
+				owner_id, created_at, run_after) VALUES (9001, 'Start VM', 1, 'vm', 9001, 'before', '{}', 9001, 'before', 9001, 9001, 0, 0)`,
+		after: `SELECT v.name || ' ' || v.disk_file || ' ' || CAST(COALESCE(v.base_id, -1) AS TEXT) || ' ' || CAST(t.parent_id AS TEXT)
+			FROM vms v JOIN tasks t ON t.subject_id = v.id AND t.id = 9001`,
+		want: "before  -1 0",
 	},
 }
 
