@@ -79,6 +79,9 @@ const (
 	TaskHostAdd        TaskKind = "Add Host"
 	TaskHostCheck      TaskKind = "Check Host"
 	TaskAudit          TaskKind = "Audit"
+	TaskVMClone        TaskKind = "Clone VM"
+	TaskCloneCreate    TaskKind = "Create Clone"
+	TaskBaseRemove     TaskKind = "Remove Base"
 )
 
 // Task is one durable operation.
@@ -111,8 +114,20 @@ type Task struct {
 	RunAfter    time.Time  `json:"run_after"`
 	Deadline    *time.Time `json:"deadline,omitempty"`
 
-	Steps   []TaskStep        `json:"steps,omitempty" doc:"Only in the answer about one task."`
-	Actions map[string]Access `json:"actions,omitempty"`
+	ParentID int64 `json:"parent_id,omitempty" doc:"The task that this one is a part of."`
+
+	Steps    []TaskStep        `json:"steps,omitempty" doc:"Only in the answer about one task."`
+	Children []TaskChild       `json:"children,omitempty" doc:"The tasks that are parts of this one; only in the answer about one task."`
+	Actions  map[string]Access `json:"actions,omitempty"`
+}
+
+// TaskChild is a part of a task, as the task shows it.
+type TaskChild struct {
+	ID       int64     `json:"id"`
+	Subject  Subject   `json:"subject"`
+	State    TaskState `json:"state" enum:"pending,processing,success,failed,retry,ignore,partial_success"`
+	Progress int       `json:"progress"`
+	Message  string    `json:"message,omitempty"`
 }
 
 // Subject is the thing a task or event is about.

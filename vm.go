@@ -71,6 +71,9 @@ type VM struct {
 	Address     string `json:"address" doc:"Private IPv4 address; empty once it was given back."`
 	MAC         string `json:"mac"`
 
+	BaseID   int64  `json:"base_id,omitempty" doc:"The frozen disk that its own stands on together with its clones or its parent."`
+	DiskFile string `json:"-"` // name of its first disk, when that is not the identity's
+
 	VCPUs   int `json:"vcpus"`
 	RAMMiB  int `json:"ram_mib"`
 	DiskGiB int `json:"disk_gib" doc:"Virtual size of the first disk, GiB."`

@@ -13,7 +13,7 @@ import (
 
 const taskColumns = `t.id, t.kind, t.state, t.generation, t.subject_kind, t.subject_id, t.subject_name, t.params,
 	t.requester_id, t.requester, t.organisation_id, t.owner_id, t.host_id, t.cost, t.exclusive, t.active, t.step, t.progress,
-	t.message, t.code, t.attempt, t.cancel_by, t.undoing, t.created_at, t.started_at, t.ended_at, t.run_after, t.deadline`
+	t.message, t.code, t.attempt, t.cancel_by, t.undoing, t.created_at, t.started_at, t.ended_at, t.run_after, t.deadline, t.parent_id`
 
 func scanTask(row row) (baadal.Task, error) {
 	var t baadal.Task
@@ -23,7 +23,7 @@ func scanTask(row row) (baadal.Task, error) {
 	var started, ended, deadline sql.NullInt64
 	err := row.Scan(&t.ID, &t.Kind, &t.State, &t.Generation, &t.Subject.Kind, &t.Subject.ID, &t.Subject.Name, &params,
 		&t.RequesterID, &t.Requester, &t.OrganisationID, &t.OwnerID, &t.HostID, &t.Cost, &t.Exclusive, &active, &t.Step, &t.Progress,
-		&t.Message, &t.Code, &t.Attempt, &t.CancelBy, &t.Undoing, &created, &started, &ended, &runAfter, &deadline)
+		&t.Message, &t.Code, &t.Attempt, &t.CancelBy, &t.Undoing, &created, &started, &ended, &runAfter, &deadline, &t.ParentID)
 	if err != nil {
 		return t, err
 	}
@@ -59,10 +59,10 @@ func (tx *Tx) InsertTask(t *baadal.Task) error {
 		t.RunAfter = t.CreatedAt
 	}
 	err := tx.queryRow(`INSERT INTO tasks (kind, state, subject_kind, subject_id, subject_name, params, requester_id, requester,
-		organisation_id, owner_id, host_id, cost, exclusive, created_at, run_after, deadline)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) RETURNING id`,
+		organisation_id, owner_id, host_id, cost, exclusive, created_at, run_after, deadline, parent_id)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17) RETURNING id`,
 		t.Kind, int(t.State), t.Subject.Kind, t.Subject.ID, t.Subject.Name, string(t.Params), t.RequesterID, t.Requester,
-		t.OrganisationID, t.OwnerID, t.HostID, t.Cost, flag(t.Exclusive), ms(t.CreatedAt), ms(t.RunAfter), msPtr(t.Deadline)).Scan(&t.ID)
+		t.OrganisationID, t.OwnerID, t.HostID, t.Cost, flag(t.Exclusive), ms(t.CreatedAt), ms(t.RunAfter), msPtr(t.Deadline), t.ParentID).Scan(&t.ID)
 	if err != nil {
 		return fmt.Errorf("insert task: %w", err)
 	}

@@ -1,0 +1,94 @@
+package baadal
+
+import (
+	"path"
+	"time"
+)
+
+// MaxClones is the most clones that one wish may ask for; the specification's.
+const MaxClones = 100
+
+// VMClone is the wish for clones of a VM. Every clone is like its parent in
+// size, network, owner and disk content, and has its own UUID, address, host
+// name and console password.
+type VMClone struct {
+	Count int    `json:"count,omitempty" minimum:"0" maximum:"100" doc:"1 if not given."`
+	Name  string `json:"name,omitempty" maxLength:"30" doc:"Beginning of the clones' names; the parent's name with _clone if empty. Each gets the next free number."`
+	Full  bool   `json:"full,omitempty" doc:"Copy the disk for each clone instead of thin overlays on one frozen disk."`
+	Start bool   `json:"start,omitempty" doc:"Start the clones; otherwise they end shut off."`
+}
+
+// Validate checks the wish by itself and fills in the defaults.
+func (c *VMClone) Validate(parent string) error {
+	if c.Count == 0 {
+		c.Count = 1
+	}
+	if c.Count < 1 || c.Count > MaxClones {
+		return Errorf(Invalid, "%d clones are out of range", c.Count).WithField("count").WithDetail("1 to %d are possible", MaxClones)
+	}
+	if c.Name == "" {
+		c.Name = parent + "_clone"
+	}
+	return CheckName("name", c.Name)
+}
+
+// Base is a frozen disk that VMs, or other bases, stand on. It is made when a
+// VM is cloned and removed when nothing stands on it any more.
+type Base struct {
+	ID          int64
+	UUID        string // its folder's name and mark
+	DatastoreID int64
+	ParentID    int64  // the base it stands on; 0 for none
+	Origin      string // identity of the VM whose disk it was
+	SizeGiB     int
+	State       string
+	Standing    int // VMs, deleted ones that can be restored included, and bases that stand on it
+	CreatedAt   time.Time
+}
+
+// The states of a base.
+const (
+	BaseMaking   = "making"
+	BaseReady    = "ready"
+	BaseRemoving = "removing"
+)
+
+// DirBases holds the bases below a datastore's mount point.
+const DirBases = "vm_bases"
+
+// BaseDir returns the folder of a base.
+func (d *Datastore) BaseDir(uuid string) string { return path.Join(d.Path, DirBases, uuid) }
+
+// BaseFile returns the path of a base's image.
+func (d *Datastore) BaseFile(uuid string) string { return path.Join(d.BaseDir(uuid), "base.qcow2") }
+
+// DiskPath returns the path of a VM's first disk. Its name changes when the VM
+// is cloned: what was the disk is then a base.
+func (d *Datastore) DiskPath(vm *VM) string {
+	if vm.DiskFile == "" {
+		return d.ImageFile(vm.Identity)
+	}
+	return path.Join(d.ImageDir(vm.Identity), vm.DiskFile)
+}
+
+// DiskFreeze says which disk of which VM becomes a base.
+type DiskFreeze struct {
+	Datastore Datastore
+	Base      string // the base's UUID
+	Identity  string // of the VM
+	UUID      string // of the VM
+	File      string // name of the VM's disk in its folder
+	Overlay   string // name of the disk that takes its place, standing on the base
+}
+
+// Old is the path of the disk that becomes the base.
+func (f *DiskFreeze) Old() string { return path.Join(f.Datastore.ImageDir(f.Identity), f.File) }
+
+// New is the path of the overlay that takes its place.
+func (f *DiskFreeze) New() string { return path.Join(f.Datastore.ImageDir(f.Identity), f.Overlay) }
+
+// DiskChain is what a disk image consists of.
+type DiskChain struct {
+	Depth     int // files below it: 0 for a disk that stands on nothing
+	Snapshots int // internal ones in the image
+}
