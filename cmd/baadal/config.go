@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -70,11 +72,28 @@ func readConfig(ctx context.Context, path string) (config, error) {
 			return c, fmt.Errorf("read configuration: %w", err)
 		}
 		dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
-		if err := dec.DecodeContext(ctx, &c); err != nil && !strings.Contains(err.Error(), "EOF") {
-			return c, fmt.Errorf("configuration %s:\n%s", path, yaml.FormatError(err, false, true))
+		// The lines around a mistake are not shown: one may hold a password.
+		if err := dec.DecodeContext(ctx, &c); err != nil && !errors.Is(err, io.EOF) {
+			return c, fmt.Errorf("configuration %s: %s", path, yaml.FormatError(err, false, false))
 		}
+		c.restoreEmpty()
 	}
 	return c, nil
+}
+
+// restoreEmpty gives a file, or a part of it, in which every line is a comment
+// its defaults: to the decoder it is null, which empties everything.
+func (c *config) restoreEmpty() {
+	defaults := defaultConfig()
+	if reflect.ValueOf(*c).IsZero() {
+		*c = defaults
+	}
+	if reflect.ValueOf(c.DHCP).IsZero() {
+		c.DHCP = defaults.DHCP
+	}
+	if reflect.ValueOf(c.Log).IsZero() {
+		c.Log = defaults.Log
+	}
 }
 
 // complete fills in what depends on other values, and checks everything: all
