@@ -16,6 +16,7 @@ const (
 	ActionVMDestroy  Action = "vm.destroy"
 	ActionVMDelete   Action = "vm.delete"
 	ActionVMRestore  Action = "vm.restore"
+	ActionVMMigrate  Action = "vm.migrate"
 	ActionVMPassword Action = "vm.password"
 	ActionVMSuspend  Action = "vm.suspend"
 	ActionVMResume   Action = "vm.resume"
@@ -29,6 +30,11 @@ const (
 	ActionDiskDelete Action = "disk.delete"
 	ActionDiskGrow   Action = "disk.grow"
 	ActionDiskLimit  Action = "disk.limit"
+
+	ActionSnapshotCreate   Action = "snapshot.create"
+	ActionSnapshotRevert   Action = "snapshot.revert"
+	ActionSnapshotDelete   Action = "snapshot.delete"
+	ActionSnapshotSchedule Action = "snapshot.schedule"
 
 	ActionHostRead   Action = "host.read"
 	ActionHostAdd    Action = "host.add"
@@ -97,6 +103,7 @@ var permissions = map[Action]permission{
 	ActionVMDestroy:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMDelete:         {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMRestore:        {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMMigrate:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionVMPassword:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
 	ActionVMSuspend:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMResume:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
@@ -109,6 +116,10 @@ var permissions = map[Action]permission{
 	ActionDiskDelete:       {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionDiskGrow:         {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionDiskLimit:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionSnapshotCreate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSnapshotRevert:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSnapshotDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSnapshotSchedule: {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionHostRead:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostAdd:          {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostCheck:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},

@@ -59,6 +59,7 @@ const (
 	TaskVMDestroy      TaskKind = "Destroy VM"
 	TaskVMDelete       TaskKind = "Delete VM"
 	TaskVMRestore      TaskKind = "Restore VM"
+	TaskVMMigrate      TaskKind = "Migrate VM Between Hosts" // the specification's name
 	TaskVMPurge        TaskKind = "Purge VM"
 	TaskVMSuspend      TaskKind = "Suspend VM"
 	TaskVMResume       TaskKind = "Resume VM"
@@ -72,6 +73,9 @@ const (
 	TaskDiskPurge      TaskKind = "Purge Disk"
 	TaskDiskGrow       TaskKind = "Grow Disk"
 	TaskDiskLimit      TaskKind = "Limit Disk"
+	TaskSnapshotCreate TaskKind = "Snapshot VM"
+	TaskSnapshotRevert TaskKind = "Revert to Snapshot"
+	TaskSnapshotDelete TaskKind = "Delete Snapshot"
 	TaskTemplateImport TaskKind = "Import Template"
 	TaskTemplateDelete TaskKind = "Delete Template"
 	TaskNetworkApply   TaskKind = "Apply Network"

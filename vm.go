@@ -216,6 +216,11 @@ var vmTransitions = map[Action][]VMState{
 	ActionVMEdit:     {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionVMDelete:   {VMRunning, VMPaused, VMOff, VMCrashed, VMMissing, VMUnknown},
 	ActionVMRestore:  {VMDeleted},
+	ActionVMMigrate:  {VMRunning, VMPaused, VMOff},
+
+	ActionSnapshotCreate: {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionSnapshotRevert: {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionSnapshotDelete: {VMRunning, VMPaused, VMOff, VMCrashed},
 
 	ActionDiskAdd:    {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionDiskAttach: {VMRunning, VMPaused, VMOff, VMCrashed},
@@ -242,8 +247,14 @@ func (vm *VM) CheckAction(a Action) error {
 	switch {
 	case vm.Saved() && a == ActionVMDestroy: // the only way out when what was saved cannot be restored
 		return nil
+	case vm.Saved() && a == ActionVMMigrate:
+		return Errorf(Conflict, "%s is saved to the disk of %s: it can only go on there", vm.Name, vm.Host).WithCode("vm_saved").
+			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
 	case vm.Saved() && a == ActionVMEdit:
 		return Errorf(Conflict, "%s is saved to disk: it goes on as it was when it starts", vm.Name).WithCode("vm_saved").
+			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
+	case vm.Saved() && (a == ActionSnapshotCreate || a == ActionSnapshotRevert):
+		return Errorf(Conflict, "%s is saved to disk: its disks and its memory must not part", vm.Name).WithCode("vm_saved").
 			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
 	case slices.Contains(states, vm.State):
 		return nil
@@ -289,8 +300,9 @@ func (vm *VM) refusal(a Action) error {
 
 var pastTense = map[Action]string{
 	ActionVMStart: "started", ActionVMShutdown: "shut down", ActionVMReboot: "rebooted",
-	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored",
+	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored", ActionVMMigrate: "migrated",
 	ActionVMSuspend: "suspended", ActionVMResume: "resumed", ActionVMReset: "reset", ActionVMSave: "saved", ActionVMEdit: "edited",
+	ActionSnapshotCreate: "snapshotted", ActionSnapshotRevert: "reverted", ActionSnapshotDelete: "parted from a snapshot",
 	ActionDiskAdd: "given a disk", ActionDiskAttach: "given a disk", ActionDiskDetach: "parted from a disk",
 	ActionDiskDelete: "parted from a disk", ActionDiskGrow: "given a larger disk", ActionDiskLimit: "given limits",
 }

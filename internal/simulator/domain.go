@@ -15,13 +15,15 @@ type domain struct {
 	Live       *baadal.Domain `json:",omitempty"` // what it runs with; nil while off
 	State      baadal.VMState
 	Persistent bool
-	Deaf       bool       `json:",omitzero"` // the guest ignores shutdown and reboot
-	Since      time.Time  // of State
-	Booted     time.Time  `json:",omitzero"`  // when the guest began to boot
-	OffAt      time.Time  `json:",omitzero"`  // when the guest will be down
-	RebootAt   time.Time  `json:",omitzero"`  // when the guest will boot anew
-	Open       []int64    `json:",omitempty"` // inodes it writes to
-	Snaps      []*memento `json:",omitempty"` // parents first
+	Deaf       bool           `json:",omitzero"`  // the guest ignores shutdown and reboot
+	Saved      *baadal.Domain `json:",omitempty"` // what it ran with when its memory was saved; nil if none is
+	Since      time.Time      // of State
+	Booted     time.Time      `json:",omitzero"`  // when the guest began to boot
+	OffAt      time.Time      `json:",omitzero"`  // when the guest will be down
+	RebootAt   time.Time      `json:",omitzero"`  // when the guest will boot anew
+	Open       []int64        `json:",omitempty"` // inodes it writes to
+	Snaps      []*memento     `json:",omitempty"` // parents first
+	Migrating  bool           `json:",omitzero"`  // one of the two halves of a migration: paused, writes to nothing
 
 	host *host
 }
@@ -43,7 +45,7 @@ func (d *domain) info() baadal.DomainInfo {
 		def = d.Live
 	}
 	return baadal.DomainInfo{
-		UUID: def.UUID, Name: def.Name, VMID: def.VMID, State: d.State, Persistent: d.Persistent,
+		UUID: def.UUID, Name: def.Name, VMID: def.VMID, State: d.State, Saved: d.Saved != nil, Persistent: d.Persistent,
 		VCPUs: def.VCPUs, RAMMiB: def.RAMMiB,
 	}
 }
@@ -88,28 +90,43 @@ func (w *World) undefine(d *domain) {
 // start runs a domain that is off, as QEMU would: every file must be there and
 // no disk may be open for writing anywhere.
 func (w *World) start(d *domain) error {
-	var open []int64
-	for _, disk := range d.Def.Disks {
-		f, err := w.usable(d.host, disk.Path)
-		if err != nil {
-			return err
-		}
-		if by := w.writer(f.Inode); by != nil {
-			return baadal.Errorf(baadal.Conflict, "cannot start %s: its disk is in use", d.Def.Name).WithCode("disk_in_use").
-				WithDetail("another process has %s open for writing (domain %s on %s)", disk.Path, by.Def.Name, by.host.Name)
-		}
-		open = append(open, f.Inode)
+	def := &d.Def
+	if d.Saved != nil {
+		def = d.Saved
 	}
-	if d.Def.Seed != "" {
-		if _, err := w.usable(d.host, d.Def.Seed); err != nil {
+	open, err := w.openDisks(d, def)
+	if err != nil {
+		return err
+	}
+	if def.Seed != "" {
+		if _, err := w.usable(d.host, def.Seed); err != nil {
 			return err
 		}
 	}
-	live := copyDomain(d.Def)
+	live := copyDomain(*def)
+	d.Saved = nil
 	d.Live, d.Open, d.Booted = &live, open, w.now()
 	w.setState(d, baadal.VMRunning, d.Booted)
 	w.register(d)
 	return nil
+}
+
+// openDisks returns the inodes that a domain writes to; Conflict if another has
+// one of them open, or a file is not there.
+func (w *World) openDisks(d *domain, def *baadal.Domain) ([]int64, error) {
+	var open []int64
+	for _, disk := range def.Disks {
+		f, err := w.usable(d.host, disk.Path)
+		if err != nil {
+			return nil, err
+		}
+		if by := w.writer(f.Inode); by != nil {
+			return nil, baadal.Errorf(baadal.Conflict, "cannot start %s: its disk is in use", d.Def.Name).WithCode("disk_in_use").
+				WithDetail("another process has %s open for writing (domain %s on %s)", disk.Path, by.Def.Name, by.host.Name)
+		}
+		open = append(open, f.Inode)
+	}
+	return open, nil
 }
 
 // writer returns the domain that has an inode open now.
@@ -120,8 +137,12 @@ func (w *World) writer(inode int64) *domain {
 	return w.writers[inode]
 }
 
-// register notes what a running domain holds.
+// register notes what a running domain holds; one that is half of a migration
+// holds nothing.
 func (w *World) register(d *domain) {
+	if d.Migrating {
+		return
+	}
 	for _, inode := range d.Open {
 		w.writers[inode] = d
 	}
@@ -140,6 +161,18 @@ func (w *World) stop(d *domain, state baadal.VMState, at time.Time) {
 	if !d.active() {
 		return
 	}
+	w.unregister(d)
+	d.Migrating = false
+	d.Live, d.Open, d.Booted, d.OffAt, d.RebootAt = nil, nil, time.Time{}, time.Time{}, time.Time{}
+	delete(d.host.pending, d)
+	if !d.Persistent {
+		delete(d.host.Domains, d.Def.UUID)
+	}
+	w.setState(d, state, at)
+}
+
+// unregister forgets what a domain held.
+func (w *World) unregister(d *domain) {
 	for _, inode := range d.Open {
 		delete(w.writers, inode)
 	}
@@ -150,12 +183,6 @@ func (w *World) stop(d *domain, state baadal.VMState, at time.Time) {
 			delete(w.macs, mac)
 		}
 	}
-	d.Live, d.Open, d.Booted, d.OffAt, d.RebootAt = nil, nil, time.Time{}, time.Time{}, time.Time{}
-	delete(d.host.pending, d)
-	if !d.Persistent {
-		delete(d.host.Domains, d.Def.UUID)
-	}
-	w.setState(d, state, at)
 }
 
 // setState writes the state and tells the watchers.

@@ -28,6 +28,7 @@ type Config struct {
 	Latency          func(op string) time.Duration // how long a call takes before anything happens; nil means no time
 	StartTime        time.Duration                 // Start returns after it
 	ShutdownTime     time.Duration                 // a guest that was asked to shut down or reboot is down after it
+	MigrateTime      time.Duration                 // copying a domain's memory to another host takes it
 	BootTime         time.Duration                 // a guest answers this long after its start
 	UnreachableDelay time.Duration                 // until a silent host counts as unreachable; 20 ms if 0
 	CallTimeout      time.Duration                 // longest call to a hung libvirtd; 30 s if 0

@@ -19,15 +19,20 @@ const seenEvery = 10 * time.Second
 const hostFields = `h.id, h.name, h.generation, h.address, h.ssh_port, h.ssh_user, h.host_key, h.fingerprint, h.state, h.reason, h.state_since,
 	h.last_seen, h.facts, h.created_at, h.updated_at`
 
-// What is claimed on a host is always the sum over its VMs: one by one for a
-// few hosts, in one sweep for all.
+// What is claimed on a host is always the sum over its VMs and those that are
+// on their way to it: one by one for a few hosts, in one sweep for all.
 const (
 	hostColumns = hostFields + `, (SELECT COUNT(*) FROM vms v WHERE v.host_id = h.id AND v.state <> 5),
-	(SELECT COALESCE(SUM(v.vcpus), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5),
-	(SELECT COALESCE(SUM(v.ram_mib), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5)`
-	allHosts = `SELECT ` + hostFields + `, COALESCE(c.n, 0), COALESCE(c.vcpus, 0), COALESCE(c.ram_mib, 0) FROM hosts h
+	(SELECT COALESCE(SUM(v.vcpus), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5) +
+		(SELECT COALESCE(SUM(v.vcpus), 0) FROM vms v WHERE v.target_host_id = h.id),
+	(SELECT COALESCE(SUM(v.ram_mib), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5) +
+		(SELECT COALESCE(SUM(v.ram_mib), 0) FROM vms v WHERE v.target_host_id = h.id)`
+	allHosts = `SELECT ` + hostFields + `, COALESCE(c.n, 0), COALESCE(c.vcpus, 0) + COALESCE(t.vcpus, 0),
+	COALESCE(c.ram_mib, 0) + COALESCE(t.ram_mib, 0) FROM hosts h
 	LEFT JOIN (SELECT v.host_id, COUNT(*) AS n, SUM(v.vcpus) AS vcpus, SUM(v.ram_mib) AS ram_mib FROM vms v WHERE v.state <> 5 GROUP BY v.host_id) c
-	ON c.host_id = h.id ORDER BY h.name`
+	ON c.host_id = h.id
+	LEFT JOIN (SELECT v.target_host_id, SUM(v.vcpus) AS vcpus, SUM(v.ram_mib) AS ram_mib FROM vms v WHERE v.target_host_id IS NOT NULL
+	GROUP BY v.target_host_id) t ON t.target_host_id = h.id ORDER BY h.name`
 )
 
 func (tx *Tx) scanHost(r row) (h baadal.Host, err error) {

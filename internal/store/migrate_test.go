@@ -47,6 +47,10 @@ var migrationData = []struct {
 			FROM vms v JOIN tasks t ON t.subject_id = v.id AND t.id = 9001`,
 		want: "before  -1 0",
 	},
+	{ // migrations between hosts: the VM from before is not on its way anywhere
+		after: `SELECT name || ' ' || CAST(COALESCE(target_host_id, -1) AS TEXT) FROM vms`,
+		want:  "before -1",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

@@ -322,6 +322,11 @@ func (tx *Tx) IgnoreTask(id int64) error {
 	if _, err := tx.exec(`UPDATE tasks SET state=$1, active=0, lease_owner='', generation=generation+1 WHERE id=$2`, int(baadal.TaskIgnore), id); err != nil {
 		return fmt.Errorf("ignore task: %w", err)
 	}
+	if t.Subject.Kind == "vm" {
+		if err := tx.ReleaseVMTarget(t.Subject.ID); err != nil {
+			return err
+		}
+	}
 	t.State, t.Generation = baadal.TaskIgnore, t.Generation+1
 	return tx.taskEvent(&t)
 }

@@ -59,6 +59,22 @@ type Snapshots interface {
 	RedefineSnapshots(ctx context.Context, host baadal.Host, uuid string, snaps []baadal.DomainSnapshot) error
 }
 
+// Migrator moves domains between two hosts that see the same disks, over the
+// controller's connections to both: the hosts need not trust each other. The
+// rules of Hypervisor hold; half of a domain on the second host is no domain yet.
+type Migrator interface {
+	// Migrate moves an active domain with its memory; one that is paused stays paused. Snapshots must be forgotten before: Conflict. Its definition stays, shut off, on src.
+	// progress is called now and then, from the caller's goroutine. When ctx ends, and when nothing moves for half a minute, it is aborted unless it is over already.
+	// After an error, or a crash, nothing is known: AbortMigration, then Half on both hosts, tell where the domain is.
+	Migrate(ctx context.Context, src, dst baadal.Host, uuid string, opt baadal.Migration, progress func(baadal.MigrationProgress)) (baadal.MigrationProgress, error)
+	// AbortMigration ends a migration out of the host that nobody looks after any more; it returns when the domain has no job. None, and no such domain, is success.
+	AbortMigration(ctx context.Context, host baadal.Host, uuid string) error
+	// Half looks at what a host has of a domain; nothing is no error.
+	Half(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainHalf, error)
+	// ResumeMigrated lets a domain run on that a broken migration left standing; one that runs is success. Refused with Conflict if its disks are written to elsewhere.
+	ResumeMigrated(ctx context.Context, host baadal.Host, uuid string) error
+}
+
 // Power is what else can be done to a domain that runs. The rules of Hypervisor
 // hold.
 type Power interface {
