@@ -15,12 +15,14 @@ const (
 	DiffOrphanDeleted   = "orphan_deleted"  // a folder in vm_deleted that no deleted VM owns
 	DiffOrphanTemplate  = "orphan_template" // a file in vm_templates that no template owns
 	DiffMissingTemplate = "missing_template"
-	DiffLeakedAddress   = "leaked_address" // claimed by nothing that lives
-	DiffDHCP            = "dhcp"           // reservations differ from the server's
-	DiffWrongVLAN       = "wrong_vlan"     // a port with another tag than the VM's network
-	DiffStuckTask       = "stuck_task"     // nobody works on it though it is due
-	DiffUndoPending     = "undo_pending"   // a failed task that could not take everything back yet
-	DiffNotMounted      = "not_mounted"    // a host without the datastore
+	DiffLeakedAddress   = "leaked_address"   // claimed by nothing that lives
+	DiffDHCP            = "dhcp"             // reservations differ from the server's
+	DiffWrongVLAN       = "wrong_vlan"       // a port with another tag than the VM's network
+	DiffStuckTask       = "stuck_task"       // nobody works on it though it is due
+	DiffUndoPending     = "undo_pending"     // a failed task that could not take everything back yet
+	DiffMissingSnapshot = "missing_snapshot" // a snapshot that the host does not know
+	DiffForeignSnapshot = "foreign_snapshot" // one on the host that the store does not know
+	DiffNotMounted      = "not_mounted"      // a host without the datastore
 )
 
 // Difference is one finding.

@@ -32,6 +32,11 @@ const (
 	SettingAnswerWait     = "vm.answer_wait"
 	SettingShutdownWait   = "vm.shutdown_wait"
 	SettingHostSlots      = "task.host_slots"
+	SettingSnapshotLimit  = "vm.snapshot_limit"
+	SettingKeepDaily      = "snapshot.keep_daily"
+	SettingKeepWeekly     = "snapshot.keep_weekly"
+	SettingKeepMonthly    = "snapshot.keep_monthly"
+	SettingKeepYearly     = "snapshot.keep_yearly"
 )
 
 // settingTable lists every setting with its default; the ratios and ports are
@@ -47,6 +52,11 @@ var settingTable = []Setting{
 	{Name: SettingCreateDeadline, Default: "10m", Type: "duration", Doc: "A creation that is not done by then is undone."},
 	{Name: SettingAnswerWait, Default: "90s", Type: "duration", Doc: "How long a creation waits for the guest's address to answer; never a condition of success."},
 	{Name: SettingShutdownWait, Default: "90s", Type: "duration", Doc: "How long a guest may take to shut down before the task says that it did not."},
+	{Name: SettingSnapshotLimit, Default: "3", Type: "int", Doc: "How many snapshots of their own people may keep of a VM; scheduled ones do not count."},
+	{Name: SettingKeepDaily, Default: "1", Type: "int", Doc: "How many of a VM's daily snapshots are kept, the newest ones."},
+	{Name: SettingKeepWeekly, Default: "1", Type: "int", Doc: "How many of a VM's weekly snapshots are kept."},
+	{Name: SettingKeepMonthly, Default: "1", Type: "int", Doc: "How many of a VM's monthly snapshots are kept."},
+	{Name: SettingKeepYearly, Default: "1", Type: "int", Doc: "How many of a VM's yearly snapshots are kept."},
 	{Name: SettingHostSlots, Default: "8", Type: "int", Doc: "Cost of all tasks that may work on one host at a time; a start costs 2."},
 }
 
