@@ -40,7 +40,7 @@ var causes = []struct {
 
 var (
 	notFoundRE = regexp.MustCompile(`([\w.-]+): (?:command )?not found`)
-	roomRE     = regexp.MustCompile(`(?m)^room:\s*(\d+)\s+(\d+)\s*$`)
+	roomRE     = regexp.MustCompile(`(?m)^room:[ \t]*(?:(\d+)[ \t]+(\d+))?[ \t]*$`)
 )
 
 // explain turns a script that failed into an error with a kind.
@@ -107,7 +107,7 @@ func full(host baadal.Host, ds baadal.Datastore, words string) *baadal.Error {
 		Kind: baadal.Exhausted, Code: "datastore_full", Err: failure(host, 1, words),
 		Title: "datastore " + ds.Name + " is full", Detail: "no space is left, seen from " + host.Name,
 	}
-	if m := roomRE.FindStringSubmatch(words); m != nil {
+	if m := roomRE.FindStringSubmatch(words); m != nil && m[1] != "" {
 		var size, free int64
 		_, _ = fmt.Sscan(m[1], &size)
 		_, _ = fmt.Sscan(m[2], &free)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
@@ -32,8 +33,8 @@ func (d *Disks) Usage(ctx context.Context, host baadal.Host, ds baadal.Datastore
 	return u, nil
 }
 
-// Entries lists what lies in vm_templates, vm_images and vm_deleted, what
-// unfinished work left or has under way (names with a leading dot) included. An entry that
+// Entries lists what lies in vm_templates, vm_images, vm_deleted and
+// vm_extra_disks (there the folders and each file in them), what unfinished work left or has under way (names with a leading dot) included. An entry that
 // vanished meanwhile may be listed with 0 bytes and without its mark.
 func (d *Disks) Entries(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DatastoreEntry, error) {
 	out, stderr, err := d.run(ctx, host, ds, work{script: entriesScript, limit: slow, output: listLimit})
@@ -89,7 +90,7 @@ func parseEntries(out []byte) ([]baadal.DatastoreEntry, error) {
 		}
 		area, name, _ := strings.Cut(rec, "/")
 		at[rec] = len(entries)
-		entries = append(entries, baadal.DatastoreEntry{Area: area, Name: name, UUID: temporaryOf(name)})
+		entries = append(entries, baadal.DatastoreEntry{Area: area, Name: name, UUID: temporaryOf(path.Base(name))})
 	}
 	for {
 		rec, err := next()

@@ -28,4 +28,16 @@ var (
 	templateRemoveScript string
 	//go:embed files/template_discard.sh
 	templateDiscardScript string
+	//go:embed files/extra_prelude.sh
+	extraPrelude string
+	//go:embed files/extra_create.sh
+	extraCreateScript string
+	//go:embed files/extra_remove.sh
+	extraRemoveScript string
+	//go:embed files/extra_move.sh
+	extraMoveScript string
+	//go:embed files/image_size.sh
+	imageSizeScript string
+	//go:embed files/sizes.sh
+	sizesScript string
 )

@@ -9,8 +9,19 @@ for area in vm_templates vm_images vm_deleted; do
 	if [ -d "$area" ]; then set -- "$@" "$area"; fi
 done
 if [ $# -eq 0 ]; then exit 0; fi
-find "$@" -mindepth 1 -maxdepth 1 -printf '%p\0'
+# The folders of extra disks lie one level deeper; their files count one by one.
+extra() { # find's conditions
+	if [ -d vm_extra_disks ]; then find vm_extra_disks -mindepth 2 "$@"; fi
+}
+list() { # areas
+	find "$@" -mindepth 1 -maxdepth 1 -printf '%p\0'
+	extra -maxdepth 3 ! -path 'vm_extra_disks/*/*/.*' -printf '%p\0'
+}
+list "$@"
 printf '\0'
-find "$@" -mindepth 1 -maxdepth 1 -print0 | du -0 -s -B1 --files0-from=- || :
+list "$@" | du -0 -l -s -B1 --files0-from=- || :
 printf '\0'
-find "$@" -mindepth 2 -maxdepth 2 -name .baadal -type f -print0 | xargs -0r grep -aHZm1 -e '' -- || :
+{
+	find "$@" -mindepth 2 -maxdepth 2 -name .baadal -type f -print0
+	extra -mindepth 3 -maxdepth 3 -name .baadal -type f -print0
+} | xargs -0r grep -aHZm1 -e '' -- || :
