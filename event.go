@@ -20,3 +20,26 @@ type Event struct {
 	OrganisationID int64           `json:"-"`
 	Changes        json.RawMessage `json:"changes,omitempty" doc:"{field: {old, new}}"`
 }
+
+// Changed is what a change made of one field.
+type Changed struct {
+	Old any `json:"old"`
+	New any `json:"new"`
+}
+
+// Changes are the fields that a change touched, by their JSON names.
+type Changes map[string]Changed
+
+// JSON writes the fields that are another now; nil if none is.
+func (c Changes) JSON() (json.RawMessage, error) {
+	really := make(Changes, len(c))
+	for field, ch := range c {
+		if ch.Old != ch.New {
+			really[field] = ch
+		}
+	}
+	if len(really) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(really)
+}

@@ -47,6 +47,27 @@ func (c *Client) DestroyVM(ctx context.Context, ref string, opt baadal.ChangeOpt
 	return c.actVM(ctx, ref, "destroy", opt)
 }
 
+// SuspendVM stops a VM's CPUs.
+func (c *Client) SuspendVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "suspend", opt)
+}
+
+// ResumeVM lets a paused VM go on.
+func (c *Client) ResumeVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "resume", opt)
+}
+
+// ResetVM presses a VM's reset button.
+func (c *Client) ResetVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "reset", opt)
+}
+
+// SaveVM saves a VM's memory to disk and switches it off; StartVM goes on from
+// there.
+func (c *Client) SaveVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return c.actVM(ctx, ref, "save", opt)
+}
+
 // RestoreVM brings a deleted VM back.
 func (c *Client) RestoreVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
 	return c.actVM(ctx, ref, "restore", opt)

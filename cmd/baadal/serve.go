@@ -38,7 +38,9 @@ import (
 // The real systems and the simulated ones satisfy the same contracts.
 var (
 	_ workflow.Hypervisor = (*libvirt.Hypervisor)(nil)
+	_ workflow.Power      = (*libvirt.Hypervisor)(nil)
 	_ workflow.Snapshots  = (*libvirt.Hypervisor)(nil)
+	_ workflow.Migrator   = (*libvirt.Hypervisor)(nil)
 	_ workflow.Disks      = (*disk.Disks)(nil)
 	_ workflow.DHCP       = (*dhcp.ISC)(nil)
 	_ workflow.Prober     = (*probe.Prober)(nil)
@@ -192,13 +194,13 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	if o.simulate > 0 {
 		world, err := simulator.Open(simulator.Config{
 			Dir: filepath.Join(cfg.State, "simulator"), Hosts: o.simulate, Logger: log,
-			StartTime: 300 * time.Millisecond, ShutdownTime: 3 * time.Second, BootTime: 6 * time.Second,
+			StartTime: 300 * time.Millisecond, ShutdownTime: 3 * time.Second, BootTime: 6 * time.Second, MigrateTime: 4 * time.Second,
 		})
 		if err != nil {
 			return workflow.Systems{}, nil, err
 		}
 		return workflow.Systems{
-			Hypervisor: world.Hypervisor(), Snapshots: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 		}, func() { _ = world.Close() }, nil
 	}
 	signer, err := sshKey(cfg.SSHKey, log)
@@ -208,7 +210,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
 	hyper := libvirt.New(pool, libvirt.Options{Logger: log})
 	s := workflow.Systems{
-		Hypervisor: hyper, Snapshots: hyper, Disks: disk.New(pool, disk.Options{}), Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
+		Hypervisor: hyper, Power: hyper, Snapshots: hyper, Migrator: hyper, Disks: disk.New(pool, disk.Options{}), Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
 	}
 	if cfg.DHCP.Kind == "isc" {
 		// The box is reached as a host is, with an id that no host has.

@@ -28,7 +28,10 @@ var byWords = []struct {
 }{
 	{`Failed to get "write" lock`, reason{baadal.Conflict, "disk_in_use", "another process has its disk open for writing"}},
 	{`Is another process using the image`, reason{baadal.Conflict, "disk_in_use", "another process has its disk open for writing"}},
+	{`is already in the process of unplug`, reason{baadal.Conflict, "unplug_pending", "the guest was asked to let go of it and has not yet"}},
+	{`target vd`, reason{baadal.Conflict, "target_taken", "another disk of the domain is at that target"}},
 	{`already exists with uuid`, reason{baadal.Conflict, "domain_exists", "another domain has its name"}},
+	{`is already running`, reason{baadal.Conflict, "domain_active", "it is active already"}},
 	{`is already active`, reason{baadal.Conflict, "domain_active", "it is active already"}},
 	{`internal snapshot for disk`, reason{baadal.Conflict, "disk_format", "a disk of it is not a qcow2 image: it cannot be snapshotted"}},
 	{`Cannot access storage file`, reason{baadal.Conflict, "disk_missing", "its disk cannot be read: is the datastore mounted on the host?"}},

@@ -78,13 +78,18 @@ func (l *link) lost(op string, cause error) error {
 // ctx ends, and when CallTimeout has passed without an answer the connection is
 // closed, which ends it and all others on it.
 func call[T any](ctx context.Context, l *link, op string, f func(*golibvirt.Libvirt) (T, error)) (T, error) {
+	return callWithin(ctx, l, op, l.opts.CallTimeout, f)
+}
+
+// callWithin is call for what may take longer than CallTimeout by its nature.
+func callWithin[T any](ctx context.Context, l *link, op string, limit time.Duration, f func(*golibvirt.Libvirt) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
 	}
 	done := make(chan answer, 1)
 	go func() {
-		overdue := time.AfterFunc(l.opts.CallTimeout, l.close)
+		overdue := time.AfterFunc(limit, l.close)
 		defer overdue.Stop()
 		v, err := f(l.rpc)
 		done <- answer{v, err}

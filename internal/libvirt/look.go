@@ -67,12 +67,23 @@ func (h *Hypervisor) Domain(ctx context.Context, host baadal.Host, uuid string) 
 		}
 		l.forget(dom.UUID)
 		f, err := l.factsOf(rpc, dom)
-		return info(dom, golibvirt.DomainState(state), persistent != 0, f), err
+		if err != nil {
+			return baadal.DomainInfo{}, err
+		}
+		d := info(dom, golibvirt.DomainState(state), persistent != 0, f)
+		if d.State == baadal.VMOff {
+			saved, err := rpc.DomainHasManagedSaveImage(dom, 0)
+			if err != nil {
+				return d, err
+			}
+			d.Saved = saved != 0
+		}
+		return d, nil
 	})
 }
 
-// Domains looks at all domains of a host, foreign ones included, with two calls
-// however many there are.
+// Domains looks at all domains of a host, foreign ones included, with three
+// calls however many there are.
 func (h *Hypervisor) Domains(ctx context.Context, host baadal.Host) ([]baadal.DomainInfo, error) {
 	const op = "list domains"
 	l, err := h.peer(host).connect(ctx, host)
@@ -87,13 +98,13 @@ func (h *Hypervisor) Domains(ctx context.Context, host baadal.Host) ([]baadal.Do
 		if err != nil {
 			return nil, err
 		}
-		transients, _, err := rpc.ConnectListAllDomains(1, golibvirt.ConnectListDomainsTransient)
+		transient, err := listed(rpc, golibvirt.ConnectListDomainsTransient)
 		if err != nil {
 			return nil, err
 		}
-		transient := make(map[golibvirt.UUID]bool, len(transients))
-		for _, d := range transients {
-			transient[d.UUID] = true
+		saved, err := listed(rpc, golibvirt.ConnectListDomainsManagedsave)
+		if err != nil {
+			return nil, err
 		}
 		infos := make([]baadal.DomainInfo, 0, len(records))
 		for _, r := range records {
@@ -104,11 +115,26 @@ func (h *Hypervisor) Domains(ctx context.Context, host baadal.Host) ([]baadal.Do
 			if err != nil {
 				return nil, err
 			}
-			infos = append(infos, info(r.Dom, stateParam(r.Params), !transient[r.Dom.UUID], f))
+			d := info(r.Dom, stateParam(r.Params), !transient[r.Dom.UUID], f)
+			d.Saved = d.State == baadal.VMOff && saved[r.Dom.UUID]
+			infos = append(infos, d)
 		}
 		l.keepOnly(records)
 		return infos, nil
 	})
+}
+
+// listed asks which domains are of a kind.
+func listed(rpc *golibvirt.Libvirt, kind golibvirt.ConnectListAllDomainsFlags) (map[golibvirt.UUID]bool, error) {
+	all, _, err := rpc.ConnectListAllDomains(1, kind)
+	if err != nil {
+		return nil, err
+	}
+	set := make(map[golibvirt.UUID]bool, len(all))
+	for _, d := range all {
+		set[d.UUID] = true
+	}
+	return set, nil
 }
 
 // keepOnly forgets the facts of domains that are gone.

@@ -111,7 +111,7 @@ func (l *Loops) every(ctx context.Context, name string, period time.Duration, wa
 }
 
 // note adds an event about something that the loops saw change.
-func note(tx *store.Tx, topic string, s baadal.Subject, version int64, what string, owner, organisation int64, changes map[string]any) error {
+func note(tx *store.Tx, topic string, s baadal.Subject, version int64, what string, owner, organisation int64, changes any) error {
 	raw, err := json.Marshal(changes)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 	default:
 		return err
 	}
-	differs, moving, err := w.differs(ctx, uuid, state)
+	differs, moving, err := w.differs(ctx, uuid, state, info.Saved)
 	if moving {
 		// The task's last word may be older than what was seen now: look after it.
 		time.AfterFunc(lookAgain, func() { w.askLookAt(uuid) })
@@ -36,10 +36,10 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 		if err != nil {
 			return ignoreGone(err)
 		}
-		if !w.judges(vm, state) {
+		if !w.judges(vm, state, info.Saved) {
 			return nil
 		}
-		reason := ""
+		reason := baadal.OffReason(info.Saved)
 		if state == baadal.VMMissing {
 			reason = "host " + w.host.Name + " does not know its domain"
 		}
@@ -53,15 +53,15 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 			}
 		}
 		return note(tx, "vm", baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}, now.Generation, state.String(), vm.OwnerID, vm.OrganisationID,
-			map[string]any{"state": map[string]any{"old": vm.State, "new": state}})
+			baadal.Changes{"state": {Old: vm.State, New: state}, "reason": {Old: vm.Reason, New: reason}})
 	})
 }
 
 // judges reports whether what was seen on this host says anything about the VM:
 // not while it is created, deleted, or on another host; and a domain that is
 // missing while a task holds the VM is the task's business.
-func (w *watcher) judges(vm baadal.VM, state baadal.VMState) bool {
-	if vm.State == state || vm.State == baadal.VMInQueue || vm.State == baadal.VMDeleted || vm.State == baadal.VMUnknown {
+func (w *watcher) judges(vm baadal.VM, state baadal.VMState, saved bool) bool {
+	if vm.State == state && vm.Saved() == saved || vm.State == baadal.VMInQueue || vm.State == baadal.VMDeleted || vm.State == baadal.VMUnknown {
 		return false
 	}
 	return vm.HostID == w.host.ID && (state != baadal.VMMissing || vm.Task == nil)
@@ -73,13 +73,13 @@ const lookAgain = time.Second
 
 // differs looks into the store without taking its write lock. moving tells that
 // a task holds the VM.
-func (w *watcher) differs(ctx context.Context, uuid string, state baadal.VMState) (yes, moving bool, err error) {
+func (w *watcher) differs(ctx context.Context, uuid string, state baadal.VMState, saved bool) (yes, moving bool, err error) {
 	err = w.l.db.View(ctx, func(tx *store.Tx) error {
 		vm, err := tx.VMByUUID(uuid)
 		if err != nil {
 			return ignoreGone(err)
 		}
-		yes, moving = w.judges(vm, state), vm.Task != nil && vm.HostID == w.host.ID
+		yes, moving = w.judges(vm, state, saved), vm.Task != nil && vm.HostID == w.host.ID
 		return nil
 	})
 	return yes, moving, err
@@ -94,20 +94,20 @@ func (w *watcher) fullLook(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	states := make(map[string]baadal.VMState, len(domains))
+	infos := make(map[string]baadal.DomainInfo, len(domains))
 	for _, d := range domains {
-		states[d.UUID] = d.State
+		infos[d.UUID] = d
 	}
 	var vms []baadal.VM
 	if err := w.l.db.View(ctx, func(tx *store.Tx) (err error) { vms, err = tx.VMsOnHost(w.host.ID); return err }); err != nil {
 		return err
 	}
 	for _, vm := range vms {
-		seen, there := states[vm.UUID]
+		seen, there := infos[vm.UUID]
 		if !there {
-			seen = baadal.VMMissing
+			seen.State = baadal.VMMissing
 		}
-		if w.judges(vm, seen) {
+		if w.judges(vm, seen.State, seen.Saved) {
 			if err := w.lookAt(ctx, vm.UUID); err != nil {
 				return err
 			}

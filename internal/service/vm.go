@@ -26,6 +26,10 @@ var powerActions = []struct {
 	{"destroy", baadal.ActionVMDestroy, baadal.TaskVMDestroy, 1},
 	{"delete", baadal.ActionVMDelete, baadal.TaskVMDelete, 1},
 	{"restore", baadal.ActionVMRestore, baadal.TaskVMRestore, 1},
+	{"suspend", baadal.ActionVMSuspend, baadal.TaskVMSuspend, 1},
+	{"resume", baadal.ActionVMResume, baadal.TaskVMResume, 1},
+	{"reset", baadal.ActionVMReset, baadal.TaskVMReset, 1},
+	{"save", baadal.ActionVMSave, baadal.TaskVMSave, 2},
 }
 
 // VMs lists the VMs that the actor may see.

@@ -20,7 +20,9 @@ import (
 
 var (
 	_ workflow.Hypervisor = (*simulator.Hypervisor)(nil)
+	_ workflow.Power      = (*simulator.Hypervisor)(nil)
 	_ workflow.Snapshots  = (*simulator.Hypervisor)(nil)
+	_ workflow.Migrator   = (*simulator.Hypervisor)(nil)
 	_ workflow.Disks      = (*simulator.Disks)(nil)
 	_ workflow.DHCP       = (*simulator.DHCP)(nil)
 	_ workflow.Prober     = (*simulator.Prober)(nil)
@@ -53,7 +55,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
 	c.sys = workflow.Systems{
-		Hypervisor: world.Hypervisor(), Snapshots: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 	}
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)

@@ -117,6 +117,40 @@ type Disks interface {
 	Entries(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DatastoreEntry, error)
 }
 
+// Bases keeps frozen disks that several VMs stand on. Each lies in a folder of
+// vm_bases that carries the base's UUID as its mark. The rules of Disks hold.
+type Bases interface {
+	// DiskChain looks at a VM's disk, also while it runs.
+	DiskChain(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) (baadal.DiskChain, error)
+	// ShareDisk makes the disk's file the base's too (one file with two names) and an empty overlay on it, which nobody uses yet. The disk is not touched. Whatever of it is there already stays.
+	ShareDisk(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
+	// SealBase makes the base read-only. off says that the VM does not run: the base's name in the VM's folder is then removed.
+	SealBase(ctx context.Context, host baadal.Host, f baadal.DiskFreeze, off bool) error
+	// MergeDisk writes back into the base what the overlay of a VM that is off holds, and gives the base its name in the VM's folder again. No overlay is success.
+	MergeDisk(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
+	// UnshareDisk removes the overlay, which nobody uses any more: the base's file is the VM's disk again, and writable.
+	UnshareDisk(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
+	// PrepareCopy makes the base's folder for a copy that a running VM's host writes to f.BaseCopy(), and removes an unfinished one.
+	PrepareCopy(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
+	// CopyDisk makes f.BaseCopy() a flat copy of the disk of a VM that is off.
+	CopyDisk(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
+	// KeepCopy gives a finished copy the base's name and makes it read-only. Done already is success.
+	KeepCopy(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
+	// RemoveBase removes a base's folder. It is a Conflict (code base_in_use) while any disk on the datastore names it. None is success.
+	RemoveBase(ctx context.Context, host baadal.Host, ds baadal.Datastore, base string) error
+}
+
+// Freezer changes which file a running domain writes to. The rules of
+// Hypervisor hold; a domain that is off is a Conflict.
+type Freezer interface {
+	// SwitchDisk makes the domain write to the file to, an overlay on its present disk, from one moment on; the guest's file systems are quiesced if its agent answers. Done already is success.
+	SwitchDisk(ctx context.Context, host baadal.Host, uuid, target, to string) error
+	// RejoinDisk writes back what the domain wrote to from since SwitchDisk and makes it write to the file to again. Done already is success.
+	RejoinDisk(ctx context.Context, host baadal.Host, uuid, target, from, to string) error
+	// BackupDisk makes the file to, which must not exist, a flat copy of the disk as it is at the call; the domain runs on. progress is called now and then with the share done.
+	BackupDisk(ctx context.Context, host baadal.Host, uuid, target, to string, progress func(share float64)) error
+}
+
 // DHCP is the server that gives VMs their addresses. Its reservations are
 // rendered whole from the store, checked by the server's own parser, and
 // swapped atomically; nothing of anyone else's in its configuration is touched.
@@ -151,7 +185,10 @@ type Systems struct {
 	Hypervisor Hypervisor
 	Power      Power
 	Snapshots  Snapshots
+	Migrator   Migrator
 	Disks      Disks
+	Bases      Bases
+	Freezer    Freezer
 	DHCP       DHCP
 	Prober     Prober
 	Guests     Guests

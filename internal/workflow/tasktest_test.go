@@ -55,6 +55,8 @@ func power(name string, action baadal.Action, prepare func(testing.TB, *cloud)) 
 }
 
 func off(tb testing.TB, c *cloud)     { c.act(tb, baadal.ActionVMDestroy, "ml") }
+func paused(tb testing.TB, c *cloud)  { c.act(tb, baadal.ActionVMSuspend, "ml") }
+func saved(tb testing.TB, c *cloud)   { c.act(tb, baadal.ActionVMSave, "ml") }
 func deleted(tb testing.TB, c *cloud) { c.act(tb, baadal.ActionVMDelete, "ml") }
 
 func either(c tasktest.Case) tasktest.Case { c.Either = true; return c }
@@ -75,6 +77,13 @@ func cases() []tasktest.Case {
 		either(power("shut down vm", baadal.ActionVMShutdown, nil)),
 		either(power("reboot vm", baadal.ActionVMReboot, nil)),
 		either(power("destroy vm", baadal.ActionVMDestroy, nil)),
+		power("suspend vm", baadal.ActionVMSuspend, nil),
+		power("resume vm", baadal.ActionVMResume, paused),
+		either(power("reset vm", baadal.ActionVMReset, nil)),
+		power("save vm", baadal.ActionVMSave, nil),
+		power("save paused vm", baadal.ActionVMSave, paused),
+		power("start saved vm", baadal.ActionVMStart, saved),
+		either(power("destroy saved vm", baadal.ActionVMDestroy, saved)),
 		power("delete running vm", baadal.ActionVMDelete, nil),
 		power("delete stopped vm", baadal.ActionVMDelete, off),
 		power("restore vm", baadal.ActionVMRestore, deleted),

@@ -25,6 +25,7 @@ func (w *Workflows) vmDelete() task.Body {
 // found is what the operation found, so that its undo can bring it back.
 type found struct {
 	State baadal.VMState `json:"state"`
+	Saved bool           `json:"saved,omitempty"`
 }
 
 func (w *Workflows) stopForDelete(ctx context.Context, r *task.Run) error {
@@ -48,7 +49,7 @@ func (w *Workflows) recordState(ctx context.Context, r *task.Run, p place) error
 	info, err := w.sys.Hypervisor.Domain(ctx, p.host, p.vm.UUID)
 	switch {
 	case err == nil:
-		before.State = info.State
+		before.State, before.Saved = info.State, info.Saved
 	case baadal.KindOf(err) == baadal.NotFound:
 		before.State = baadal.VMMissing
 	default:

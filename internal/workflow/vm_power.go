@@ -42,7 +42,23 @@ func (w *Workflows) stopAgain(ctx context.Context, r *task.Run) error {
 	if err != nil || !known || before.State == baadal.VMRunning || before.State == baadal.VMPaused {
 		return err
 	}
+	if before.Saved {
+		return w.saveAgain(ctx, r)
+	}
 	return w.destroy(ctx, r)
+}
+
+// saveAgain brings a VM that was started from its saved memory back to there.
+func (w *Workflows) saveAgain(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	err = w.sys.Power.Save(ctx, p.host, p.vm.UUID)
+	if baadal.KindOf(err) == baadal.Conflict { // it is off, and was not when the step began: somebody else's doing
+		return nil
+	}
+	return err
 }
 
 // vmShutdown asks the guest to shut down and waits until it did.
@@ -73,7 +89,7 @@ func (w *Workflows) vmReboot() task.Body {
 func (w *Workflows) vmDestroy() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskVMDestroy,
-		Steps: []task.Step{{Name: "destroy", Do: w.destroy}},
+		Steps: []task.Step{{Name: "destroy", Do: w.destroyOrDiscard}},
 		Done:  setState(baadal.VMOff, "is destroyed successfully"),
 	}
 }

@@ -48,10 +48,12 @@ func New(db *store.DB, sys Systems, opt Options) *Workflows {
 func (w *Workflows) Bodies() []task.Body {
 	return []task.Body{
 		w.vmCreate(), w.vmStart(), w.vmShutdown(), w.vmReboot(), w.vmDestroy(), w.vmDelete(), w.vmRestore(), w.vmPurge(),
+		w.vmSuspend(), w.vmResume(), w.vmReset(), w.vmSave(),
 		w.hostAdd(), w.hostCheck(),
 		w.templateImport(), w.templateDelete(),
 		w.networkApply(), w.networkDelete(),
 		w.audit(),
+		w.vmClone(), w.cloneCreate(), w.baseRemove(),
 	}
 }
 
@@ -99,7 +101,7 @@ func (w *Workflows) domain(p place) baadal.Domain {
 	return baadal.Domain{
 		UUID: p.vm.UUID, Name: p.vm.Identity, VMID: p.vm.ID, Virt: p.host.Virt,
 		VCPUs: p.vm.VCPUs, RAMMiB: p.vm.RAMMiB,
-		Disks:   []baadal.DomainDisk{{Path: p.store.ImageFile(p.vm.Identity), Format: "qcow2", Target: "vda"}},
+		Disks:   []baadal.DomainDisk{{Path: p.store.DiskPath(&p.vm), Format: "qcow2", Target: "vda"}},
 		Seed:    p.store.SeedFile(p.vm.Identity),
 		NICs:    []baadal.DomainNIC{{MAC: p.vm.MAC, Network: p.network.Bridge, Portgroup: p.network.Portgroup, VLAN: p.network.VLAN}},
 		Console: w.opt.ConsoleDir + "/" + p.vm.UUID,
@@ -153,7 +155,15 @@ func setState(state baadal.VMState, message string) func(*store.Tx, *task.Run) (
 
 // vmChanged writes a VM's state and an event that names the task's requester.
 func vmChanged(tx *store.Tx, r *task.Run, state baadal.VMState, reason string) (baadal.VM, error) {
+	before, err := tx.VM(r.Task.Subject.ID)
+	if err != nil {
+		return before, err
+	}
 	_, vm, err := tx.SetVMState(r.Task.Subject.ID, state, reason)
+	if err != nil {
+		return vm, err
+	}
+	changes, err := baadal.Changes{"state": {Old: before.State, New: vm.State}, "reason": {Old: before.Reason, New: vm.Reason}}.JSON()
 	if err != nil {
 		return vm, err
 	}
@@ -164,7 +174,7 @@ func vmChanged(tx *store.Tx, r *task.Run, state baadal.VMState, reason string) (
 	}
 	_, err = tx.AddEvent(baadal.Event{
 		Topic: "vm", Subject: baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}, Version: vm.Generation, What: state.String(),
-		ActorID: r.Task.RequesterID, Actor: r.Task.Requester, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID,
+		ActorID: r.Task.RequesterID, Actor: r.Task.Requester, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID, Changes: changes,
 	})
 	return vm, err
 }

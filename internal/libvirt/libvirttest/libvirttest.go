@@ -24,6 +24,13 @@ type Hypervisor interface {
 	Domain(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainInfo, error)
 	Domains(ctx context.Context, host baadal.Host) ([]baadal.DomainInfo, error)
 	Watch(ctx context.Context, host baadal.Host, fn func(baadal.DomainEvent)) error
+
+	// The contract of these is workflow.Power's.
+	Suspend(ctx context.Context, host baadal.Host, uuid string) error
+	Resume(ctx context.Context, host baadal.Host, uuid string) error
+	Reset(ctx context.Context, host baadal.Host, uuid string) error
+	Save(ctx context.Context, host baadal.Host, uuid string) error
+	Discard(ctx context.Context, host baadal.Host, uuid string) error
 }
 
 // Fixture is a hypervisor with one host to work on.
@@ -40,6 +47,9 @@ type Fixture struct {
 
 	// ShutdownWithin is how long a started domain takes to shut down when asked; 0 if it has nobody inside who listens.
 	ShutdownWithin time.Duration
+
+	// NoReset says that the driver cannot reset a domain.
+	NoReset bool
 }
 
 // Exercise runs the suite. newFixture is called once per test.
@@ -57,6 +67,9 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Undefine", testUndefine},
 		{"Shutdown", testShutdown},
 		{"Reboot", testReboot},
+		{"Suspend", testSuspend},
+		{"Reset", testReset},
+		{"Save", testSave},
 		{"Unknown", testUnknown},
 		{"Domains", testDomains},
 		{"Events", testEvents},
