@@ -79,6 +79,7 @@ type DiskFreeze struct {
 	UUID      string // of the VM
 	File      string // name of the VM's disk in its folder
 	Overlay   string // name of the disk that takes its place, standing on the base
+	Bytes     int64  // virtual size
 }
 
 // Old is the path of the disk that becomes the base.
@@ -89,6 +90,10 @@ func (f *DiskFreeze) New() string { return path.Join(f.Datastore.ImageDir(f.Iden
 
 // DiskChain is what a disk image consists of.
 type DiskChain struct {
-	Depth     int // files below it: 0 for a disk that stands on nothing
-	Snapshots int // internal ones in the image
+	Depth     int   // files below it: 0 for a disk that stands on nothing
+	Snapshots int   // internal ones in the image
+	Bytes     int64 // virtual size
 }
+
+// BaseCopy is the path of a base's image while it is copied.
+func (f *DiskFreeze) BaseCopy() string { return path.Join(f.Datastore.BaseDir(f.Base), "copy.part") }

@@ -97,3 +97,21 @@ func (tx *Tx) ChildTasks(parentID int64) ([]baadal.Task, error) {
 	}
 	return all, nil
 }
+
+// VMsOnBase returns the VMs that stand on a base, deleted ones that can be
+// restored included.
+func (tx *Tx) VMsOnBase(id int64) ([]baadal.VM, error) { return tx.vms(0, "v.base_id = $1", id) }
+
+// VMNames returns the names of an owner's VMs in lower case.
+func (tx *Tx) VMNames(ownerID int64) (map[string]bool, error) {
+	names, err := collect(tx, func(r row) (name string, err error) { return name, r.Scan(&name) },
+		`SELECT lower(v.name) FROM vms v WHERE v.owner_id = $1 AND v.state <> 5`, ownerID)
+	if err != nil {
+		return nil, fmt.Errorf("read names of vms: %w", err)
+	}
+	taken := make(map[string]bool, len(names))
+	for _, n := range names {
+		taken[n] = true
+	}
+	return taken, nil
+}

@@ -52,6 +52,26 @@ var (
 	ErrDeadline  = errors.New("the task's deadline has passed")
 )
 
+// later is what a do or undo returns that waits for something else.
+type later struct{ by time.Duration }
+
+func (l later) Error() string { return "waits " + l.by.String() }
+
+// Later is returned by a Do or Undo that cannot go on now, for no fault: it is
+// called again after the given time, or when HurryTask wakes the task. Until
+// then the task takes no worker and no slot of its host.
+func Later(by time.Duration) error { return later{by} }
+
+func isLater(err error) bool {
+	_, ok := errors.AsType[later](err)
+	return ok
+}
+
+func laterBy(err error) time.Duration {
+	l, _ := errors.AsType[later](err)
+	return l.by
+}
+
 // cancelled is the cause when somebody asked to cancel.
 type cancelled struct{ by string }
 

@@ -81,6 +81,8 @@ func (w *worker) forward(life, ctx context.Context) error {
 			w.finishStep(i)
 		case ctx.Err() != nil:
 			return w.interrupted(life, ctx)
+		case isLater(err):
+			return w.goOnLater(err, i)
 		case retryable(err) && t.Attempt < w.tries():
 			return w.retryLater(i, err)
 		default:
@@ -187,6 +189,15 @@ func (w *worker) retryLater(i int, err error) error {
 	return w.saveAll(true, time.Time{}, i)
 }
 
+// goOnLater gives the lease back until the step said it can go on; that is no
+// failed attempt.
+func (w *worker) goOnLater(err error, i int) error {
+	t := &w.r.Task
+	t.Attempt, t.RunAfter = 0, w.q.db.Now().Add(laterBy(err))
+	w.steps[i].Detail = w.r.detail
+	return w.saveAll(true, time.Time{}, i)
+}
+
 // fail turns round: from here on the task is undone.
 func (w *worker) fail(life context.Context, cause error) error {
 	t := &w.r.Task
@@ -224,6 +235,9 @@ func (w *worker) undo(life context.Context) error {
 			err = w.call(life, step.Undo, step.Timeout)
 		}
 		w.point(i, "undone")
+		if isLater(err) {
+			return w.goOnLater(err, i)
+		}
 		if err != nil {
 			return w.owe(life, i, err)
 		}
@@ -265,7 +279,7 @@ func (w *worker) owe(life context.Context, i int, err error) error {
 	}
 	w.q.log.Warn("undo failed, will be tried again", "task_id", t.ID, "step", w.steps[i].Name, "attempt", t.Attempt, "error", err)
 	w.steps[i].Error = "not taken back yet: " + baadal.Message(err)
-	t.RunAfter = w.q.db.Now().Add(backoff(t.Attempt, w.q.opt.Backoff))
+	t.RunAfter = w.q.db.Now().Add(owedBackoff(t.Attempt, w.q.opt.Backoff))
 	return w.save(func(tx *store.Tx) error {
 		if err := tx.SaveStep(t.ID, w.steps[i]); err != nil {
 			return err

@@ -47,7 +47,7 @@ func New(db *store.DB, sys Systems, opt Options) *Workflows {
 // Bodies returns every operation, to be registered with the queue.
 func (w *Workflows) Bodies() []task.Body {
 	return []task.Body{
-		w.vmCreate(), w.vmStart(), w.vmShutdown(), w.vmReboot(), w.vmDestroy(), w.vmDelete(), w.vmRestore(), w.vmPurge(),
+		w.vmCreate(), w.vmStart(), w.vmShutdown(), w.vmReboot(), w.vmDestroy(), w.vmDelete(), w.vmRestore(), w.vmPurge(), w.vmMigrate(),
 		w.vmSuspend(), w.vmResume(), w.vmReset(), w.vmSave(),
 		w.hostAdd(), w.hostCheck(),
 		w.templateImport(), w.templateDelete(),

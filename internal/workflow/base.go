@@ -1,0 +1,67 @@
+package workflow
+
+import (
+	"context"
+
+	"baadal"
+	"baadal/internal/store"
+	"baadal/internal/task"
+)
+
+// baseRemove removes a base that nothing stands on any more. Both the store and
+// the datastore must say so.
+func (w *Workflows) baseRemove() task.Body {
+	return task.Body{
+		Kind: baadal.TaskBaseRemove,
+		Steps: []task.Step{
+			{Name: "claim", Do: w.claimBase, Undo: w.unclaimBase},
+			{Name: "remove", Do: w.removeBase},
+		},
+		Done: func(tx *store.Tx, r *task.Run) (string, error) {
+			return "the base of " + r.Task.Subject.Name + " is removed", tx.DeleteBase(r.Task.Subject.ID)
+		},
+	}
+}
+
+// claimBase makes sure that nobody puts a clone on the base from here on.
+func (w *Workflows) claimBase(ctx context.Context, r *task.Run) error {
+	return w.db.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.Lock("placement"); err != nil {
+			return err
+		}
+		b, err := tx.Base(r.Task.Subject.ID)
+		if err != nil {
+			return err
+		}
+		if b.Standing > 0 {
+			return baadal.Errorf(baadal.Conflict, "%d VMs or bases stand on the base of %s", b.Standing, b.Origin).WithCode("base_in_use")
+		}
+		return tx.SetBase(b.ID, baadal.BaseRemoving, b.ParentID)
+	})
+}
+
+func (w *Workflows) unclaimBase(ctx context.Context, r *task.Run) error {
+	return w.db.Update(ctx, func(tx *store.Tx) error {
+		b, err := tx.Base(r.Task.Subject.ID)
+		if err != nil || b.State != baadal.BaseRemoving {
+			return ignoreMissing(err)
+		}
+		return tx.SetBase(b.ID, baadal.BaseReady, b.ParentID)
+	})
+}
+
+func (w *Workflows) removeBase(ctx context.Context, r *task.Run) error {
+	b, err := w.base(ctx, r.Task.Subject.ID)
+	if err != nil {
+		return err
+	}
+	var ds baadal.Datastore
+	if err := w.db.View(ctx, func(tx *store.Tx) (err error) { ds, err = tx.Datastore(b.DatastoreID); return err }); err != nil {
+		return err
+	}
+	host, err := w.anyHost(ctx, ds)
+	if err != nil {
+		return err
+	}
+	return w.sys.Bases.RemoveBase(ctx, host, ds, b.UUID)
+}

@@ -1,0 +1,192 @@
+package workflow
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+	"baadal/internal/task"
+)
+
+// CloneParams are the parameters of a task that clones a VM. The clones' rows
+// with their claims, and the base's, were made in its transaction.
+type CloneParams struct {
+	Base   int64          `json:"base"`
+	Clones []int64        `json:"clones"`
+	Names  []string       `json:"names"` // of the clones, in their order, for a retry
+	Wish   baadal.VMClone `json:"wish"`
+}
+
+// vmClone clones a VM: its disk becomes a base, and each clone is made on it by
+// a task of its own. Everything about the base is in vm_freeze.go.
+func (w *Workflows) vmClone() task.Body {
+	return task.Body{
+		Kind: baadal.TaskVMClone,
+		Steps: []task.Step{
+			{Name: "freeze", Do: w.freezeParent, Undo: w.thawParent, Timeout: 6 * time.Hour},
+			{Name: "clones", Do: w.makeClones, Undo: w.stopClones},
+		},
+		Done:   clonesDone,
+		Undone: clonesUndone,
+	}
+}
+
+// cloneWait is how long the task waits before it looks after the clones again;
+// each of them wakes it when it ends.
+const cloneWait = time.Second
+
+// makeClones makes the clones' tasks, once, and goes on when all have ended.
+func (w *Workflows) makeClones(ctx context.Context, r *task.Run) error {
+	params, err := task.Params[CloneParams](r)
+	if err != nil {
+		return err
+	}
+	var children []baadal.Task
+	err = w.db.Update(ctx, func(tx *store.Tx) (err error) {
+		if children, err = tx.ChildTasks(r.Task.ID); err != nil || len(children) > 0 {
+			return err
+		}
+		return insertClones(tx, r, params)
+	})
+	if err != nil {
+		return err
+	}
+	ended, failed, first := tally(children)
+	switch {
+	case len(children) == 0 || ended < len(children):
+		r.Progress(float64(ended)/float64(len(params.Clones)), fmt.Sprintf("%d of %d are done", ended, len(params.Clones)))
+		return task.Later(cloneWait)
+	case failed == len(children):
+		return baadal.Errorf(baadal.Conflict, "none of %d clones could be made: %s", len(children), first.Message).WithCode(first.Code)
+	}
+	return nil
+}
+
+func insertClones(tx *store.Tx, r *task.Run, params CloneParams) error {
+	for _, id := range params.Clones {
+		vm, err := tx.VM(id)
+		if err != nil {
+			return err
+		}
+		p, err := task.MarshalParams(CloneCreateParams{Base: params.Base, Full: params.Wish.Full, Start: params.Wish.Start})
+		if err != nil {
+			return err
+		}
+		child := baadal.Task{
+			Kind: baadal.TaskCloneCreate, Subject: vmSubject(vm), Params: p, ParentID: r.Task.ID, Exclusive: true, Cost: 1, HostID: vm.HostID,
+			RequesterID: r.Task.RequesterID, Requester: r.Task.Requester, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID,
+		}
+		if err := tx.InsertTask(&child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tally counts what became of the clones' tasks, and returns the first failure.
+func tally(children []baadal.Task) (ended, failed int, first baadal.Task) {
+	for _, c := range children {
+		if c.State.Ended() {
+			ended++
+		}
+		if c.State.Ended() && c.State != baadal.TaskSuccess {
+			if failed++; failed == 1 {
+				first = c
+			}
+		}
+	}
+	return ended, failed, first
+}
+
+// stopClones cancels what is not done and waits until it is taken back. Clones
+// that are done stay.
+func (w *Workflows) stopClones(ctx context.Context, r *task.Run) error {
+	waits := false
+	var owed *baadal.Task
+	err := w.db.Update(ctx, func(tx *store.Tx) error {
+		waits, owed = false, nil
+		children, err := tx.ChildTasks(r.Task.ID)
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			switch {
+			case c.UndoPending:
+				owed = &c
+			case !c.State.Ended():
+				waits = true
+				if c.CancelBy == "" && !c.Undoing {
+					if err := tx.CancelTask(c.ID, fmt.Sprintf("task %d", r.Task.ID)); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case waits:
+		return task.Later(cloneWait)
+	case owed != nil:
+		return baadal.Errorf(baadal.Unavailable, "task %d (%s) has not taken everything back yet", owed.ID, owed.Subject.Name)
+	}
+	return nil
+}
+
+// clonesDone tells how many there are. A few that failed do not spoil the rest.
+func clonesDone(tx *store.Tx, r *task.Run) (string, error) {
+	children, err := tx.ChildTasks(r.Task.ID)
+	if err != nil {
+		return "", err
+	}
+	_, failed, first := tally(children)
+	switch n := len(children); {
+	case failed > 0:
+		r.Task.State, r.Task.Code = baadal.TaskPartial, first.Code
+		return fmt.Sprintf("%d of %d cloned successfully; %s: %s", n-failed, n, first.Subject.Name, first.Message), nil
+	case n == 1:
+		return "Cloned successfully.", nil
+	default:
+		return fmt.Sprintf("Cloned successfully. %d of %d", n, n), nil
+	}
+}
+
+// clonesUndone gives back the claims of the clones that were never begun, and
+// forgets the base if it is gone.
+func clonesUndone(tx *store.Tx, r *task.Run) error {
+	params, err := task.Params[CloneParams](r)
+	if err != nil {
+		return err
+	}
+	children, err := tx.ChildTasks(r.Task.ID)
+	if err != nil {
+		return err
+	}
+	begun := map[int64]bool{}
+	for _, c := range children {
+		begun[c.Subject.ID] = true
+	}
+	for _, id := range params.Clones {
+		if !begun[id] {
+			if err := tx.DeleteVM(id); err != nil {
+				return err
+			}
+		}
+	}
+	base, err := tx.Base(params.Base)
+	if err != nil || base.State != baadal.BaseMaking {
+		return ignoreMissing(err)
+	}
+	return tx.DeleteBase(base.ID)
+}
+
+func ignoreMissing(err error) error {
+	if baadal.KindOf(err) == baadal.NotFound {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,103 @@
+package workflow
+
+import (
+	"context"
+
+	"baadal"
+	"baadal/internal/cloudinit"
+	"baadal/internal/store"
+	"baadal/internal/task"
+)
+
+// CloneCreateParams are the parameters of the task that makes one clone.
+type CloneCreateParams struct {
+	Base  int64 `json:"base"`
+	Full  bool  `json:"full,omitempty"`
+	Start bool  `json:"start,omitempty"`
+}
+
+// cloneCreate makes one clone on a base. It is vmCreate with a base for a
+// template, and ends shut off if not told otherwise.
+func (w *Workflows) cloneCreate() task.Body {
+	return task.Body{
+		Kind: baadal.TaskCloneCreate,
+		Steps: []task.Step{
+			{Name: "image", Do: w.cloneImage, Undo: w.removeImage},
+			{Name: "define", Do: w.define, Undo: w.undefine},
+			{Name: "start", Do: w.startClone, Undo: w.destroy},
+		},
+		Done: cloneDone,
+		Undone: func(tx *store.Tx, r *task.Run) error {
+			if err := tx.DeleteVM(r.Task.Subject.ID); err != nil {
+				return err
+			}
+			return tx.HurryTask(r.Task.ParentID)
+		},
+		Owed: func(tx *store.Tx, r *task.Run, cause error) error {
+			_, err := vmChanged(tx, r, baadal.VMUnknown, "it could not be cloned ("+baadal.Message(cause)+"); what is left is taken back when its host answers")
+			if err != nil {
+				return err
+			}
+			return tx.HurryTask(r.Task.ParentID)
+		},
+	}
+}
+
+func (w *Workflows) cloneImage(ctx context.Context, r *task.Run) error {
+	params, err := task.Params[CloneCreateParams](r)
+	if err != nil {
+		return err
+	}
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	base, err := w.base(ctx, params.Base)
+	if err != nil {
+		return err
+	}
+	seed, err := cloudinit.Seed(cloudinit.Config{
+		InstanceID: p.vm.UUID, Hostname: p.vm.Name, SSHKeys: p.vm.SSHKeys, Password: p.password,
+	})
+	if err != nil {
+		return err
+	}
+	return w.sys.Disks.CreateImage(ctx, p.host, baadal.VMImage{
+		Datastore: p.store, Identity: p.vm.Identity, UUID: p.vm.UUID, Template: p.store.BaseFile(base.UUID), Format: "qcow2",
+		Bytes: max(int64(p.vm.DiskGiB)<<30, p.template.VirtualSize), FullCopy: params.Full, Seed: seed,
+	})
+}
+
+func (w *Workflows) startClone(ctx context.Context, r *task.Run) error {
+	params, err := task.Params[CloneCreateParams](r)
+	if err != nil || !params.Start {
+		return err
+	}
+	return w.start(ctx, r)
+}
+
+// cloneDone makes the clone a VM like any other. A full copy stands on nothing.
+func cloneDone(tx *store.Tx, r *task.Run) (string, error) {
+	params, err := task.Params[CloneCreateParams](r)
+	if err != nil {
+		return "", err
+	}
+	state := baadal.VMOff
+	if params.Start {
+		state = baadal.VMRunning
+	}
+	if _, err := vmChanged(tx, r, state, ""); err != nil {
+		return "", err
+	}
+	if params.Full {
+		if err := tx.SetVMDisk(r.Task.Subject.ID, "", 0); err != nil {
+			return "", err
+		}
+	}
+	return "Cloned successfully.", tx.HurryTask(r.Task.ParentID)
+}
+
+func (w *Workflows) base(ctx context.Context, id int64) (b baadal.Base, err error) {
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) { b, err = tx.Base(id); return err })
+	return b, err
+}
