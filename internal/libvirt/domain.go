@@ -123,13 +123,7 @@ func devices(d baadal.Domain) *libvirtxml.DomainDeviceList {
 		MemBalloon: &libvirtxml.DomainMemBalloon{Model: "virtio", Stats: &libvirtxml.DomainMemBalloonStats{Period: 10}},
 	}
 	for _, disk := range d.Disks {
-		l.Disks = append(l.Disks, libvirtxml.DomainDisk{
-			Device: "disk",
-			// cache none: what the guest was told is on disk is on disk, and a migration needs no flush.
-			Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: disk.Format, Cache: "none", Discard: "unmap"},
-			Source: fileSource(disk.Path),
-			Target: &libvirtxml.DomainDiskTarget{Dev: disk.Target, Bus: "virtio"},
-		})
+		l.Disks = append(l.Disks, diskDevice(disk))
 	}
 	if d.Seed != "" {
 		l.Disks = append(l.Disks, libvirtxml.DomainDisk{
@@ -144,6 +138,22 @@ func devices(d baadal.Domain) *libvirtxml.DomainDeviceList {
 		l.Interfaces = append(l.Interfaces, netInterface(d, nic))
 	}
 	return l
+}
+
+// diskDevice is a disk, alike in a definition and when it is plugged in.
+func diskDevice(d baadal.DomainDisk) libvirtxml.DomainDisk {
+	k := libvirtxml.DomainDisk{
+		Device: "disk",
+		// cache none: what the guest was told is on disk is on disk, and a migration needs no flush.
+		Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: d.Format, Cache: "none", Discard: "unmap"},
+		Source: fileSource(d.Path),
+		Target: &libvirtxml.DomainDiskTarget{Dev: d.Target, Bus: "virtio"},
+		Serial: d.Serial,
+	}
+	if d.BytesPerSecond > 0 || d.IOPS > 0 {
+		k.IOTune = &libvirtxml.DomainDiskIOTune{TotalBytesSec: uint64(d.BytesPerSecond), TotalIopsSec: uint64(d.IOPS)} //nolint:gosec // above 0
+	}
+	return k
 }
 
 func fileSource(file string) *libvirtxml.DomainDiskSource {
