@@ -32,6 +32,7 @@ type file struct {
 	Format  string           `json:",omitzero"`
 	Backing string           `json:",omitzero"` // absolute path
 	SHA256  string           `json:",omitzero"`
+	DiskID  int64            `json:",omitzero"`  // mark of an extra disk
 	Saved   map[string]saved `json:",omitempty"` // data of internal snapshots by name
 }
 

@@ -132,8 +132,8 @@ func (s *Disks) Usage(ctx context.Context, bh baadal.Host, bds baadal.Datastore)
 	return u, err
 }
 
-// Entries lists what lies in vm_templates, vm_images and vm_deleted, by area
-// and name.
+// Entries lists what lies in vm_templates, vm_images, vm_deleted and
+// vm_extra_disks, by area and name.
 func (s *Disks) Entries(ctx context.Context, bh baadal.Host, bds baadal.Datastore) (all []baadal.DatastoreEntry, err error) {
 	err = s.w.call(ctx, "disks.entries", bh, func(h *host) error {
 		ds, err := s.w.readable(h, bds.Path)
@@ -144,8 +144,14 @@ func (s *Disks) Entries(ctx context.Context, bh baadal.Host, bds baadal.Datastor
 			all = append(all, baadal.DatastoreEntry{Area: baadal.DirTemplates, Name: name, Bytes: f.Bytes})
 		}
 		for key, f := range ds.Folders {
-			area, name := path.Split(key)
-			all = append(all, baadal.DatastoreEntry{Area: strings.TrimSuffix(area, "/"), Name: name, UUID: f.Mark, Bytes: f.bytes()})
+			area, name, _ := strings.Cut(key, "/")
+			all = append(all, baadal.DatastoreEntry{Area: area, Name: name, UUID: f.Mark, Bytes: f.bytes()})
+			if area != baadal.DirExtraDisks {
+				continue
+			}
+			for file, k := range f.Files {
+				all = append(all, baadal.DatastoreEntry{Area: area, Name: name + "/" + file, Bytes: k.Bytes})
+			}
 		}
 		return nil
 	})

@@ -85,7 +85,10 @@ func (d *domain) line(o snapshotOptions) string {
 func describe(d *baadal.Domain) string {
 	words := []string{fmt.Sprintf("name=%s vm=%d virt=%s vcpus=%d ram=%d", d.Name, d.VMID, d.Virt, d.VCPUs, d.RAMMiB)}
 	for _, k := range d.Disks {
-		words = append(words, fmt.Sprintf("%s=%s:%s", k.Target, k.Format, k.Path))
+		words = append(words, fmt.Sprintf("%s=%s:%s", k.Target, k.Format, k.Path)+k.Serial)
+		if k.BytesPerSecond > 0 || k.IOPS > 0 {
+			words = append(words, fmt.Sprintf("limits=%d/%d", k.BytesPerSecond, k.IOPS))
+		}
 	}
 	if d.Seed != "" {
 		words = append(words, "seed="+d.Seed)
