@@ -31,10 +31,14 @@ func TestEventsShowAtOnce(t *testing.T) {
 			act  func(host, uuid string) error
 			want baadal.VMState
 		}{
-			{"suspend", c.world.VirshSuspend, baadal.VMPaused}, {"resume", c.world.VirshResume, baadal.VMRunning},
-			{"destroy", c.world.VirshDestroy, baadal.VMOff}, {"start", c.world.VirshStart, baadal.VMRunning},
-			{"crash", c.world.GuestCrash, baadal.VMCrashed}, {"start again", c.world.VirshStart, baadal.VMRunning},
-			{"undefine while it runs", c.world.VirshUndefine, baadal.VMRunning}, {"guest goes down", c.world.GuestShutdown, baadal.VMMissing},
+			{"suspend", c.world.VirshSuspend, baadal.VMPaused},
+			{"resume", c.world.VirshResume, baadal.VMRunning},
+			{"destroy", c.world.VirshDestroy, baadal.VMOff},
+			{"start", c.world.VirshStart, baadal.VMRunning},
+			{"crash", c.world.GuestCrash, baadal.VMCrashed},
+			{"start again", c.world.VirshStart, baadal.VMRunning},
+			{"undefine while it runs", c.world.VirshUndefine, baadal.VMRunning},
+			{"guest goes down", c.world.GuestShutdown, baadal.VMMissing},
 		} {
 			must(t, x.act("host1", vm.UUID))
 			pass(time.Second)

@@ -129,8 +129,11 @@ func TestUsersAreSeenByWhoMay(t *testing.T) {
 		actor baadal.Actor
 		want  []string
 	}{
-		{c.student, []string{"ravi"}}, {c.faculty, []string{"asha"}}, {c.orgadmin, []string{"asha", "dean", "ravi", "root"}},
-		{c.stranger, []string{"otto"}}, {c.admin, []string{"asha", "dean", "otto", "ravi", "root"}},
+		{c.student, []string{"ravi"}},
+		{c.faculty, []string{"asha"}},
+		{c.orgadmin, []string{"asha", "dean", "ravi", "root"}},
+		{c.stranger, []string{"otto"}},
+		{c.admin, []string{"asha", "dean", "otto", "ravi", "root"}},
 	} {
 		list, err := c.Users(t.Context(), x.actor, baadal.ListQuery{})
 		if err != nil {

@@ -78,7 +78,8 @@ func stored(t *testing.T, c *cloud) (all struct {
 	Tasks   []baadal.Task
 	Event   int64
 	Users   int
-}) {
+},
+) {
 	t.Helper()
 	c.view(t, func(tx *store.Tx) (err error) {
 		if all.VMs, err = tx.AllVMs(); err != nil {
@@ -165,20 +166,28 @@ func TestCreateVMRefusals(t *testing.T) {
 		words string
 	}{
 		{"bad name", c.orgadmin, with(func(in *baadal.VMCreate) { in.Name = "a b" }), baadal.Invalid, "bad_name", "name", ""},
-		{"taken name", c.orgadmin, with(func(in *baadal.VMCreate) { in.Name = "taken" }), baadal.Conflict, "exists", "name",
-			"VM name should be unique for the user. Choose another name."},
-		{"taken name in other case", c.orgadmin, with(func(in *baadal.VMCreate) { in.Name = "TAKEN" }), baadal.Conflict, "exists", "name",
-			"VM name should be unique for the user. Choose another name."},
+		{
+			"taken name", c.orgadmin, with(func(in *baadal.VMCreate) { in.Name = "taken" }), baadal.Conflict, "exists", "name",
+			"VM name should be unique for the user. Choose another name.",
+		},
+		{
+			"taken name in other case", c.orgadmin, with(func(in *baadal.VMCreate) { in.Name = "TAKEN" }), baadal.Conflict, "exists", "name",
+			"VM name should be unique for the user. Choose another name.",
+		},
 		{"unknown template", c.orgadmin, with(func(in *baadal.VMCreate) { in.Template = "nix" }), baadal.Invalid, "invalid", "template", `there is no template "nix"`},
 		{"unfinished template", c.orgadmin, with(func(in *baadal.VMCreate) { in.Template = "half" }), baadal.Conflict, "template_not_ready", "", "template half is not ready: it is importing"},
 		{"unknown network", c.orgadmin, with(func(in *baadal.VMCreate) { in.Network = "nix" }), baadal.Invalid, "invalid", "network", ""},
 		{"unknown host", c.orgadmin, with(func(in *baadal.VMCreate) { in.Host = "nix" }), baadal.Invalid, "invalid", "host", ""},
 		{"unknown datastore", c.orgadmin, with(func(in *baadal.VMCreate) { in.Datastore = "nix" }), baadal.Invalid, "invalid", "datastore", ""},
 		{"unknown owner", c.admin, with(func(in *baadal.VMCreate) { in.Owner = "nix" }), baadal.Invalid, "invalid", "owner", ""},
-		{"datastore without the template", c.orgadmin, with(func(in *baadal.VMCreate) { in.Datastore = "other" }), baadal.Invalid, "invalid", "datastore",
-			"template tiny is on datastore main, not on other"},
-		{"host that is down", c.orgadmin, with(func(in *baadal.VMCreate) { in.Host = "host3" }), baadal.Exhausted, "no_host", "",
-			"No active host is available for a new vm.: wanted 1 vCPUs and 512 MiB; host3: it is down (no answer)"},
+		{
+			"datastore without the template", c.orgadmin, with(func(in *baadal.VMCreate) { in.Datastore = "other" }), baadal.Invalid, "invalid", "datastore",
+			"template tiny is on datastore main, not on other",
+		},
+		{
+			"host that is down", c.orgadmin, with(func(in *baadal.VMCreate) { in.Host = "host3" }), baadal.Exhausted, "no_host", "",
+			"No active host is available for a new vm.: wanted 1 vCPUs and 512 MiB; host3: it is down (no answer)",
+		},
 		{"too large for any host", c.orgadmin, with(func(in *baadal.VMCreate) { in.VCPUs = 17 }), baadal.Exhausted, "no_host", "", ""},
 		{"too large for the datastore", c.orgadmin, with(func(in *baadal.VMCreate) { in.DiskGiB = 5000 }), baadal.Exhausted, "datastore_full", "", ""},
 		{"owner of another organisation", c.stranger, with(func(in *baadal.VMCreate) { in.Owner = "ravi" }), baadal.Invalid, "invalid", "owner", `there is no user "ravi"`},
