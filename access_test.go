@@ -66,7 +66,7 @@ func TestStrongerRolesMayMore(t *testing.T) {
 	for _, a := range baadal.Actions() {
 		user, faculty := actor(1, 1).ScopeOf(a), actor(1, 1, baadal.RoleFaculty).ScopeOf(a)
 		orgadmin, admin := actor(1, 1, baadal.RoleOrgAdmin).ScopeOf(a), actor(1, 1, baadal.RoleAdmin).ScopeOf(a)
-		if !(user <= faculty && faculty <= orgadmin && orgadmin <= admin) {
+		if user > faculty || faculty > orgadmin || orgadmin > admin {
 			t.Errorf("%s: user %d, faculty %d, orgadmin %d, admin %d", a, user, faculty, orgadmin, admin)
 		}
 		if admin == baadal.ScopeNone {

@@ -115,7 +115,7 @@ func TestUnreadableFiles(t *testing.T) {
 		want []string
 	}{
 		"unknown key":         {"listen: 127.0.0.1:1\nstata: /srv\n", []string{"stata", "2"}},
-		"unknown key in part": {"log:\n  levle: info\n", []string{"levle", "2"}},
+		"unknown key in part": {"log:\n  lvl: info\n", []string{"lvl", "2"}},
 		"wrong type":          {"workers: many\n", []string{"Workers", "1"}},
 		"key EOF":             {"EOF: 1\n", []string{"EOF", "1"}},
 		"no YAML":             {"listen: [\n", []string{"1"}},
