@@ -18,6 +18,7 @@ const (
 	codeBadImage       = 84
 	codeOvertaken      = 85
 	codeTwoFilesystems = 86
+	codeInUse          = 87
 )
 
 // causes are those that the tools tell only in words (in English: the
@@ -96,6 +97,8 @@ func explainCode(host baadal.Host, ds baadal.Datastore, code int, words string) 
 	case codeTwoFilesystems:
 		e.Code, e.Title = "two_file_systems", fmt.Sprintf("the folders of datastore %s lie on several file systems", ds.Name)
 		e.WithNext("Mount one file system at "+ds.Path+" and none below it", "findmnt -R "+ds.Path)
+	case codeInUse:
+		e.Code, e.Title = "base_in_use", "a disk on datastore "+ds.Name+" stands on the base"
 	default:
 		return nil
 	}

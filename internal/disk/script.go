@@ -40,4 +40,22 @@ var (
 	imageSizeScript string
 	//go:embed files/sizes.sh
 	sizesScript string
+	//go:embed files/share.sh
+	shareScript string
+	//go:embed files/seal.sh
+	sealScript string
+	//go:embed files/merge.sh
+	mergeScript string
+	//go:embed files/unshare.sh
+	unshareScript string
+	//go:embed files/copy_prepare.sh
+	copyPrepareScript string
+	//go:embed files/copy.sh
+	copyScript string
+	//go:embed files/copy_keep.sh
+	copyKeepScript string
+	//go:embed files/base_remove.sh
+	baseRemoveScript string
+	//go:embed files/chain.sh
+	chainScript string
 )

@@ -5,7 +5,7 @@ ds=$1
 mounted "$ds"
 cd -- "$ds"
 set --
-for area in vm_templates vm_images vm_deleted; do
+for area in vm_templates vm_images vm_deleted vm_bases; do
 	if [ -d "$area" ]; then set -- "$@" "$area"; fi
 done
 if [ $# -eq 0 ]; then exit 0; fi

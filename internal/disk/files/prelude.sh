@@ -4,7 +4,7 @@ set -eu
 umask 077
 export LC_ALL=C PATH="${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"
 
-NOT_MOUNTED=80 FOREIGN=81 NOTHING=82 NO_TEMPLATE=83 BAD_IMAGE=84 OVERTAKEN=85 TWO_FILESYSTEMS=86
+NOT_MOUNTED=80 FOREIGN=81 NOTHING=82 NO_TEMPLATE=83 BAD_IMAGE=84 OVERTAKEN=85 TWO_FILESYSTEMS=86 IN_USE=87
 
 fail() { # code words...
 	code=$1
@@ -27,7 +27,7 @@ mounted() { # datastore
 # areas makes the folders of the layout. QEMU may run as another user than
 # root: it must be able to pass through them, not to list them.
 areas() { # datastore
-	for area in vm_templates vm_images vm_extra_disks vm_migration_data vm_deleted; do
+	for area in vm_templates vm_images vm_extra_disks vm_migration_data vm_deleted vm_bases; do
 		[ -d "$1/$area" ] || mkdir -p -m 0711 -- "$1/$area"
 	done
 }
@@ -55,6 +55,18 @@ move() { # from to
 	mv -nT -- "$1" "$2" || :
 	if there "$1"; then return 1; fi
 	sync -- "$(dirname -- "$1")" "$(dirname -- "$2")"
+}
+
+# basefolder makes a base's folder with its mark, if it is not there.
+basefolder() { # datastore base attempt
+	if ours "$1/vm_bases/$2" "$2"; then return; fi
+	if there "$1/vm_bases/$2"; then fail $FOREIGN "$1/vm_bases/$2 is not this base's"; fi
+	sweep "$1/vm_bases" "$2"
+	fresh=$1/vm_bases/.$2.$3.new
+	mkdir -m 0711 -- "$fresh"
+	printf '%s\n' "$2" >"$fresh/.baadal"
+	sync -- "$fresh/.baadal" "$fresh"
+	move "$fresh" "$1/vm_bases/$2" || fail $OVERTAKEN "$fresh could not be named"
 }
 
 # discard removes a VM's folder as a whole: it is renamed out of the way first, so
