@@ -74,8 +74,12 @@ type VM struct {
 	BaseID   int64  `json:"base_id,omitempty" doc:"The frozen disk that its own stands on together with its clones or its parent."`
 	DiskFile string `json:"-"` // name of its first disk, when that is not the identity's
 
-	VCPUs   int `json:"vcpus"`
-	RAMMiB  int `json:"ram_mib"`
+	VCPUs      int  `json:"vcpus"`
+	RAMMiB     int  `json:"ram_mib"`
+	LiveVCPUs  int  `json:"live_vcpus,omitempty" doc:"How many it runs with, where vcpus holds only from its next cold start on."`
+	LiveRAMMiB int  `json:"live_ram_mib,omitempty" doc:"Memory that it was started with, MiB, where ram_mib holds only from its next cold start on. The larger of both is claimed."`
+	HotCPUs    bool `json:"hot_cpus,omitempty" doc:"vCPUs were added while it runs: no snapshot with memory until its next cold start."`
+
 	DiskGiB int `json:"disk_gib" doc:"Virtual size of the first disk, GiB."`
 	VNCPort int `json:"vnc_port" doc:"The VM's own port for VNC clients; claimed, unique in the cloud."`
 

@@ -14,7 +14,7 @@ import (
 
 // seenEvery is how exactly the last sight of a host is kept, so that a quiet
 // cloud does not write to its database all the time.
-const seenEvery = 10 * time.Second
+const seenEvery = time.Minute
 
 const hostFields = `h.id, h.name, h.generation, h.address, h.ssh_port, h.ssh_user, h.host_key, h.fingerprint, h.state, h.reason, h.state_since,
 	h.last_seen, h.facts, h.created_at, h.updated_at`
@@ -22,16 +22,20 @@ const hostFields = `h.id, h.name, h.generation, h.address, h.ssh_port, h.ssh_use
 // What is claimed on a host is always the sum over its VMs and those that are
 // on their way to it: one by one for a few hosts, in one sweep for all.
 const (
+	// A VM claims the larger of what it is to have and what it still runs with.
+	claimedVCPUs = `CASE WHEN v.live_vcpus > v.vcpus THEN v.live_vcpus ELSE v.vcpus END`
+	claimedRAM   = `CASE WHEN v.live_ram_mib > v.ram_mib THEN v.live_ram_mib ELSE v.ram_mib END`
+
 	hostColumns = hostFields + `, (SELECT COUNT(*) FROM vms v WHERE v.host_id = h.id AND v.state <> 5),
-	(SELECT COALESCE(SUM(v.vcpus), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5) +
-		(SELECT COALESCE(SUM(v.vcpus), 0) FROM vms v WHERE v.target_host_id = h.id),
-	(SELECT COALESCE(SUM(v.ram_mib), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5) +
-		(SELECT COALESCE(SUM(v.ram_mib), 0) FROM vms v WHERE v.target_host_id = h.id)`
+	(SELECT COALESCE(SUM(` + claimedVCPUs + `), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5) +
+		(SELECT COALESCE(SUM(` + claimedVCPUs + `), 0) FROM vms v WHERE v.target_host_id = h.id),
+	(SELECT COALESCE(SUM(` + claimedRAM + `), 0) FROM vms v WHERE v.host_id = h.id AND v.state <> 5) +
+		(SELECT COALESCE(SUM(` + claimedRAM + `), 0) FROM vms v WHERE v.target_host_id = h.id)`
 	allHosts = `SELECT ` + hostFields + `, COALESCE(c.n, 0), COALESCE(c.vcpus, 0) + COALESCE(t.vcpus, 0),
 	COALESCE(c.ram_mib, 0) + COALESCE(t.ram_mib, 0) FROM hosts h
-	LEFT JOIN (SELECT v.host_id, COUNT(*) AS n, SUM(v.vcpus) AS vcpus, SUM(v.ram_mib) AS ram_mib FROM vms v WHERE v.state <> 5 GROUP BY v.host_id) c
+	LEFT JOIN (SELECT v.host_id, COUNT(*) AS n, SUM(` + claimedVCPUs + `) AS vcpus, SUM(` + claimedRAM + `) AS ram_mib FROM vms v WHERE v.state <> 5 GROUP BY v.host_id) c
 	ON c.host_id = h.id
-	LEFT JOIN (SELECT v.target_host_id, SUM(v.vcpus) AS vcpus, SUM(v.ram_mib) AS ram_mib FROM vms v WHERE v.target_host_id IS NOT NULL
+	LEFT JOIN (SELECT v.target_host_id, SUM(` + claimedVCPUs + `) AS vcpus, SUM(` + claimedRAM + `) AS ram_mib FROM vms v WHERE v.target_host_id IS NOT NULL
 	GROUP BY v.target_host_id) t ON t.target_host_id = h.id ORDER BY h.name`
 )
 

@@ -51,6 +51,10 @@ var migrationData = []struct {
 		after: `SELECT name || ' ' || CAST(COALESCE(target_host_id, -1) AS TEXT) FROM vms`,
 		want:  "before -1",
 	},
+	{ // edits: the VM from before runs with what it is configured to have
+		after: `SELECT v.name || ' ' || CAST(v.vcpus AS TEXT) || ' ' || CAST(v.live_vcpus + v.live_ram_mib + v.hot_cpus AS TEXT) FROM vms v`,
+		want:  "before 1 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

@@ -182,12 +182,14 @@ func (tx *Tx) vms(size int, where string, args ...any) ([]baadal.VM, error) {
 func (tx *Tx) UpdateVM(v *baadal.VM) error {
 	var since int64
 	err := tx.queryRow(`UPDATE vms SET name = $1, host_id = $2, datastore_id = $3, vcpus = $4, ram_mib = $5, disk_gib = $6,
+		live_vcpus = $20, live_ram_mib = $21, hot_cpus = $22,
 		state_since = CASE WHEN state = $7 THEN state_since ELSE $8 END, state = $9, reason = $10, answered_at = $11, placement = $12,
 		purpose = $13, ssh_keys = $14, deleted_at = $15, purge_after = $16, updated_at = $17, generation = generation + 1
 		WHERE id = $18 AND generation = $19 RETURNING generation, state_since`,
 		v.Name, idOrNull(v.HostID), v.DatastoreID, v.VCPUs, v.RAMMiB, v.DiskGiB,
 		int(v.State), tx.now(), int(v.State), v.Reason, msPtr(v.AnsweredAt), v.Placement,
-		v.Purpose, encode(v.SSHKeys), msPtr(v.DeletedAt), msPtr(v.PurgeAfter), tx.now(), v.ID, v.Generation).Scan(&v.Generation, &since)
+		v.Purpose, encode(v.SSHKeys), msPtr(v.DeletedAt), msPtr(v.PurgeAfter), tx.now(), v.ID, v.Generation,
+		v.LiveVCPUs, v.LiveRAMMiB, flag(v.HotCPUs)).Scan(&v.Generation, &since)
 	if isNoRows(err) {
 		return tx.stale("vms", "VM", v.ID, v.Generation)
 	}
@@ -198,13 +200,19 @@ func (tx *Tx) UpdateVM(v *baadal.VM) error {
 	return nil
 }
 
-// SetVMState notes the state of a VM and why. changed tells whether either is
+// SetVMState notes the state of a VM and why. One that is off, and not saved,
+// runs with nothing any more: its next start is a cold one. changed tells whether either is
 // another than before; only then its generation rises. It returns the VM as it
 // is afterwards.
 func (tx *Tx) SetVMState(id int64, state baadal.VMState, reason string) (changed bool, vm baadal.VM, err error) {
+	keep := 1 // what it runs with; a VM that is off and not saved runs with nothing
+	if (state == baadal.VMOff && reason != baadal.OffReason(true)) || state == baadal.VMCrashed || state == baadal.VMDeleted {
+		keep = 0
+	}
 	n, err := tx.affected(`UPDATE vms SET state_since = CASE WHEN state = $1 THEN state_since ELSE $2 END, state = $3, reason = $4, updated_at = $5,
+		live_vcpus = live_vcpus * $9, live_ram_mib = live_ram_mib * $10, hot_cpus = hot_cpus * $11,
 		generation = generation + 1 WHERE id = $6 AND (state <> $7 OR reason <> $8)`,
-		int(state), tx.now(), int(state), reason, tx.now(), id, int(state), reason)
+		int(state), tx.now(), int(state), reason, tx.now(), id, int(state), reason, keep, keep, keep)
 	if err != nil {
 		return false, vm, vmError("set vm state", err)
 	}

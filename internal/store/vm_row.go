@@ -16,7 +16,8 @@ import (
 // vmColumns are the VM's own columns and its claims, read with vmJoins.
 const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, v.requester_id, v.organisation_id,
 	v.host_id, v.datastore_id, v.template_id, v.network_id, v.vcpus, v.ram_mib, v.disk_gib, v.state, v.reason, v.state_since,
-	v.answered_at, v.placement, v.purpose, v.ssh_keys, v.created_at, v.updated_at, v.deleted_at, v.purge_after, v.base_id, v.disk_file, a.ip, a.mac, p.port`
+	v.answered_at, v.placement, v.purpose, v.ssh_keys, v.created_at, v.updated_at, v.deleted_at, v.purge_after, v.base_id, v.disk_file,
+	v.live_vcpus, v.live_ram_mib, v.hot_cpus, a.ip, a.mac, p.port`
 
 const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id LEFT JOIN vnc_ports p ON p.vm_id = v.id`
 
@@ -35,7 +36,7 @@ type vmScan struct {
 	vm                                                       baadal.VM
 	host, hostState, port, answered, deleted, purgeAft, base sql.NullInt64
 	hostName, ip, mac                                        sql.NullString
-	since, created, updated                                  int64
+	since, created, updated, hot                             int64
 	keys                                                     string
 	task                                                     taskRef
 	named                                                    bool
@@ -49,7 +50,8 @@ func newVMScan(named bool) *vmScan {
 	s.dest = []any{
 		&v.ID, &v.UUID, &v.Name, &v.Identity, &v.Generation, &v.OwnerID, &v.RequesterID, &v.OrganisationID,
 		&s.host, &v.DatastoreID, &v.TemplateID, &v.NetworkID, &v.VCPUs, &v.RAMMiB, &v.DiskGiB, &v.State, &v.Reason, &s.since,
-		&s.answered, &v.Placement, &v.Purpose, &s.keys, &s.created, &s.updated, &s.deleted, &s.purgeAft, &s.base, &v.DiskFile, &s.ip, &s.mac, &s.port,
+		&s.answered, &v.Placement, &v.Purpose, &s.keys, &s.created, &s.updated, &s.deleted, &s.purgeAft, &s.base, &v.DiskFile,
+		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.ip, &s.mac, &s.port,
 	}
 	if named {
 		s.dest = append(s.dest, &v.Owner, &v.Organisation, &s.hostName, &s.hostState, &v.Datastore, &v.Template, &v.Network, &v.VLAN)
@@ -73,6 +75,7 @@ func (s *vmScan) scan(r row) (baadal.VM, error) {
 	v := s.vm
 	v.SSHKeys = slices.Clone(keys)
 	v.BaseID = s.base.Int64
+	v.HotCPUs = s.hot != 0
 	v.HostID, v.Address, v.MAC, v.VNCPort = s.host.Int64, s.ip.String, s.mac.String, int(s.port.Int64)
 	v.StateSince, v.CreatedAt, v.UpdatedAt = timeOf(s.since), timeOf(s.created), timeOf(s.updated)
 	v.AnsweredAt, v.DeletedAt, v.PurgeAfter = timePtr(s.answered), timePtr(s.deleted), timePtr(s.purgeAft)
