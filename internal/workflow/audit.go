@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ type book struct {
 	reserved  []baadal.Reservation
 	claimed   []baadal.Address
 	tasks     []baadal.Task
+	snapshots map[int64][]baadal.Snapshot // by VM
 }
 
 func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
@@ -71,6 +73,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 		if b.claimed, err = tx.ClaimedAddresses(); err != nil {
 			return err
 		}
+		if b.snapshots, err = tx.AllSnapshots(); err != nil {
+			return err
+		}
 		b.tasks, err = tx.ActiveTasks()
 		return err
 	})
@@ -79,18 +84,19 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 
 // sight is what was seen in the world.
 type sight struct {
-	domains  map[int64][]baadal.DomainInfo     // by host
-	vlans    map[int64]map[string]int          // by host: MAC to tag
-	entries  map[int64][]baadal.DatastoreEntry // by datastore
-	dhcp     []baadal.Reservation
-	dhcpSeen bool
-	notSeen  []string
+	domains   map[int64][]baadal.DomainInfo     // by host
+	vlans     map[int64]map[string]int          // by host: MAC to tag
+	entries   map[int64][]baadal.DatastoreEntry // by datastore
+	dhcp      []baadal.Reservation
+	dhcpSeen  bool
+	notSeen   []string
+	snapshots map[int64][]baadal.DomainSnapshot // by VM
 }
 
 // look asks every host, datastore and the DHCP server at the same time; one
 // that does not answer in time is not seen.
 func (w *Workflows) look(ctx context.Context, b book) sight {
-	s := sight{domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
+	s := sight{snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	limit := make(chan struct{}, 128) // answers of thousands of hosts are not held at one time
@@ -117,9 +123,14 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 			if err != nil {
 				return err
 			}
+			snaps, err := w.lookSnapshots(ctx, b, h, domains)
+			if err != nil {
+				return err
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			s.domains[h.ID], s.vlans[h.ID] = domains, vlans
+			maps.Copy(s.snapshots, snaps)
 			return nil
 		})
 	}
@@ -210,6 +221,10 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 		return w.mendOrphan(ctx, b, d)
 	case baadal.DiffWrongState:
 		return w.mendState(ctx, b, d)
+	case baadal.DiffMissingSnapshot:
+		return w.mendMissingSnapshots(ctx, d)
+	case baadal.DiffForeignSnapshot:
+		return w.mendForeignSnapshots(ctx, d)
 	case baadal.DiffLeakedAddress:
 		return w.db.Update(ctx, func(tx *store.Tx) error {
 			vm, err := tx.VM(d.Subject.ID)
@@ -243,7 +258,7 @@ func (w *Workflows) mendMissing(ctx context.Context, b book, d baadal.Difference
 	if err := quiet(p.vm); err != nil {
 		return err
 	}
-	if err := w.sys.Hypervisor.Define(ctx, p.host, w.domain(p)); err != nil {
+	if err := w.defineWhole(ctx, r); err != nil {
 		return err
 	}
 	return w.mendState(ctx, b, d)

@@ -21,6 +21,7 @@ func (c *comparison) run() {
 	c.report.Hosts, c.report.VMs = len(c.seen.domains), 0
 	c.compareDomains()
 	c.compareVMs()
+	c.compareSnapshots()
 	for _, ds := range c.b.stores {
 		if entries, ok := c.seen.entries[ds.ID]; ok {
 			c.compareDatastore(ds, entries)

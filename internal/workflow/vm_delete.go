@@ -71,7 +71,7 @@ func (w *Workflows) defineAgain(ctx context.Context, r *task.Run) error {
 	if known, err := r.Output("stop", &before); err != nil || !known || before.State == baadal.VMMissing {
 		return err
 	}
-	return w.define(ctx, r)
+	return w.defineWhole(ctx, r)
 }
 
 // archived says whether there was a folder to archive.

@@ -16,7 +16,7 @@ func (w *Workflows) vmRestore() task.Body {
 		Kind: baadal.TaskVMRestore,
 		Steps: []task.Step{
 			{Name: "image", Do: w.restoreImage, Undo: w.rearchiveImage},
-			{Name: "define", Do: w.define, Undo: w.undefine},
+			{Name: "define", Do: w.defineWhole, Undo: w.undefine},
 		},
 		Done:   vmRestored,
 		Undone: vmDeletedAgain,
