@@ -18,10 +18,10 @@ var powerActions = []struct {
 	name   string
 	action baadal.Action
 	kind   baadal.TaskKind
-	cost   int // what the task weighs on its host
+	cost   int // what the task weighs on its host; 0 for one that mostly waits
 }{
 	{"start", baadal.ActionVMStart, baadal.TaskVMStart, 2},
-	{"shutdown", baadal.ActionVMShutdown, baadal.TaskVMShutdown, 1},
+	{"shutdown", baadal.ActionVMShutdown, baadal.TaskVMShutdown, 0},
 	{"reboot", baadal.ActionVMReboot, baadal.TaskVMReboot, 1},
 	{"destroy", baadal.ActionVMDestroy, baadal.TaskVMDestroy, 1},
 	{"delete", baadal.ActionVMDelete, baadal.TaskVMDelete, 1},
@@ -36,7 +36,10 @@ var powerActions = []struct {
 func (s *Service) VMs(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (list baadal.List[baadal.VM], err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) { list, err = tx.VMs(q, a.Sees(baadal.ActionVMRead)); return err })
 	for i := range list.Items {
-		vmActions(a, &list.Items[i])
+		present(a, &list.Items[i])
+	}
+	if !seesHosts(a) {
+		delete(list.Facets, "host")
 	}
 	return list, err
 }
@@ -44,7 +47,7 @@ func (s *Service) VMs(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (
 // VM returns one VM by id, UUID or name.
 func (s *Service) VM(ctx context.Context, a baadal.Actor, ref string) (vm baadal.VM, err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) { vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); return err })
-	vmActions(a, &vm)
+	present(a, &vm)
 	return vm, err
 }
 
@@ -53,6 +56,7 @@ func vmActions(a baadal.Actor, vm *baadal.VM) {
 	for _, p := range powerActions {
 		vm.Actions[p.name] = access(allowed(a, p.action, vm))
 	}
+	vm.Actions["migrate"] = access(allowed(a, baadal.ActionVMMigrate, vm))
 }
 
 // allowed is the one rule for an action on a VM: for the button and for the act.
@@ -105,12 +109,12 @@ func (s *Service) ActVM(ctx context.Context, a baadal.Actor, action baadal.Actio
 		return nil
 	})
 	if isDryRun(err) {
-		return baadal.Change[baadal.VM]{Plan: &plan}, nil
+		return baadal.Change[baadal.VM]{Plan: presentPlan(a, &plan)}, nil
 	}
 	if err != nil {
-		return c, err
+		return c, hideHosts(a, err)
 	}
-	vmActions(a, &vm)
+	present(a, &vm)
 	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
 }
 
@@ -119,6 +123,9 @@ func vmTask(a baadal.Actor, action baadal.Action, vm baadal.VM) (baadal.Task, er
 		if p.action == action {
 			t, err := newTask(a, p.kind, vmSubject(vm), struct{}{})
 			t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, p.cost
+			if p.cost == 0 {
+				t.HostID = 0
+			}
 			return t, err
 		}
 	}

@@ -64,12 +64,12 @@ func (s *Service) CreateVM(ctx context.Context, a baadal.Actor, in baadal.VMCrea
 			map[string]any{"host": vm.Host, "address": vm.Address, "template": vm.Template})
 	})
 	if isDryRun(err) {
-		return baadal.Change[baadal.VM]{Plan: s.createPlan(vm, choice)}, nil
+		return baadal.Change[baadal.VM]{Plan: presentPlan(a, s.createPlan(vm, choice))}, nil
 	}
 	if err != nil {
-		return c, err
+		return c, hideHosts(a, err)
 	}
-	vmActions(a, &vm)
+	present(a, &vm)
 	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
 }
 

@@ -208,7 +208,7 @@ func TestDeadlineUndoes(t *testing.T) {
 		k := run(t, db, task.Body{Steps: []task.Step{tr.step("one", nil), tr.step("two", func(ctx context.Context, _ *task.Run) error {
 			<-ctx.Done()
 			return context.Cause(ctx)
-		})}}, func(k *baadal.Task) { d := time.Now().Add(50 * time.Millisecond); k.Deadline = &d })
+		})}}, func(k *baadal.Task) { d := time.Now().Add(2 * time.Second); k.Deadline = &d })
 		if want := "one two -two -one"; tr.String() != want || k.Code != "deadline" {
 			t.Errorf("ran %q, want %q; code %q", tr.String(), want, k.Code)
 		}
