@@ -217,8 +217,8 @@ func (w *Workflows) loadSnapshot(ctx context.Context, r *task.Run) (place, Snaps
 }
 
 // redefineSnapshots tells a host that defined the VM anew of the snapshots that
-// its images hold. One that the host does not take shows in the audit; it does
-// not keep the VM away from its owner.
+// its images hold. A description that the host's libvirt does not understand
+// shows in the audit; it does not keep the VM away from its owner.
 func (w *Workflows) redefineSnapshots(ctx context.Context, p place) (refused error, err error) {
 	var rows []baadal.Snapshot
 	if err := w.db.View(ctx, func(tx *store.Tx) (err error) { rows, err = tx.Snapshots(p.vm.ID); return err }); err != nil {
@@ -231,10 +231,10 @@ func (w *Workflows) redefineSnapshots(ctx context.Context, p place) (refused err
 		}
 	}
 	err = w.sys.Snapshots.RedefineSnapshots(ctx, p.host, p.vm.UUID, snaps)
-	if err == nil || ctx.Err() != nil || baadal.KindOf(err) == baadal.Unavailable {
-		return nil, err
+	if baadal.KindOf(err) == baadal.Invalid {
+		return err, nil
 	}
-	return err, nil
+	return nil, err
 }
 
 // defineWhole defines a VM with its snapshots.
