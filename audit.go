@@ -5,7 +5,6 @@ import "time"
 // Kinds of differences that the audit finds.
 const (
 	DiffOrphanDomain    = "orphan_domain"   // a domain of ours that no VM owns
-	DiffForeignDomain   = "foreign_domain"  // a domain without our mark; only told
 	DiffMissingDomain   = "missing_domain"  // a VM whose host does not know it
 	DiffWrongState      = "wrong_state"     // running here, off there
 	DiffTwoDomains      = "two_domains"     // one VM defined on two hosts
@@ -22,7 +21,6 @@ const (
 	DiffUndoPending     = "undo_pending"     // a failed task that could not take everything back yet
 	DiffMissingSnapshot = "missing_snapshot" // a snapshot that the host does not know
 	DiffForeignSnapshot = "foreign_snapshot" // one on the host that the store does not know
-	DiffNotMounted      = "not_mounted"      // a host without the datastore
 )
 
 // Difference is one finding.

@@ -465,3 +465,30 @@ func TestUnknownKindFails(t *testing.T) {
 		}
 	})
 }
+
+// TestClaimsThatCannotBeGivenBackAreOwed lets the transaction that ends an undo
+// fail: the requester is told, and it is tried until it goes through.
+func TestClaimsThatCannotBeGivenBackAreOwed(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		var tr trace
+		var n atomic.Int32
+		start(t, db, task.Options{}, task.Body{
+			Steps: []task.Step{tr.step("one", func(context.Context, *task.Run) error { return errors.New("no") })},
+			Undone: func(*store.Tx, *task.Run) error {
+				if n.Add(1) < 3 {
+					return errors.New("the row is held")
+				}
+				return nil
+			},
+		})
+		id, err := submit(t, db, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, db, id, "owed", func(k baadal.Task) bool { return k.UndoPending || ended(k) })
+		k := await(t, db, id, "ended", ended)
+		if k.State != baadal.TaskFailed || n.Load() != 3 || tr.String() != "one -one" {
+			t.Errorf("ends as %s after %d tries, ran %q", k.State, n.Load(), tr.String())
+		}
+	})
+}

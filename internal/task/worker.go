@@ -249,11 +249,21 @@ func (w *worker) undo(life context.Context) error {
 			return err
 		}
 	}
+	told := t.State.Ended()
 	t.State = baadal.TaskFailed
 	if cause, _, owed := strings.Cut(t.Message, owedWords); owed {
 		t.Message = cause + "; everything is taken back by now"
 	}
-	return w.end(true)
+	before := *t
+	err := w.end(true)
+	if err == nil || errors.Is(err, store.ErrLeaseLost) || retryable(err) {
+		return err
+	}
+	*t = before // the claims could not be given back: that is owed like any other undo
+	if !told {
+		t.State = baadal.TaskProcessing
+	}
+	return w.owe(life, len(w.steps)-1, err)
 }
 
 // owedWords divides the cause of a failure from what is still owed.

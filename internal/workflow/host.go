@@ -102,12 +102,17 @@ func hostProbed(words string) func(*store.Tx, *task.Run) (string, error) {
 				}
 			}
 		}
-		if _, err := tx.SetHostState(id, baadal.HostUp, "", true); err != nil {
-			return "", err
-		}
 		host, err := tx.Host(id)
 		if err != nil {
 			return "", err
+		}
+		if host.State != baadal.HostMaintenance { // only a person ends maintenance
+			if _, err := tx.SetHostState(id, baadal.HostUp, "", true); err != nil {
+				return "", err
+			}
+			if host, err = tx.Host(id); err != nil {
+				return "", err
+			}
 		}
 		return host.Name + " " + words, hostEvent(tx, r, host)
 	}
