@@ -73,6 +73,11 @@ func (c *Client) RestoreVM(ctx context.Context, ref string, opt baadal.ChangeOpt
 	return c.actVM(ctx, ref, "restore", opt)
 }
 
+// MigrateVM moves a VM to another host.
+func (c *Client) MigrateVM(ctx context.Context, ref string, in baadal.VMMigrate, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return call[baadal.Change[baadal.VM]](ctx, c, change(http.MethodPost, at("vms", ref, "migrate"), in, opt))
+}
+
 func (c *Client) actVM(ctx context.Context, ref, act string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
 	return call[baadal.Change[baadal.VM]](ctx, c, change(http.MethodPost, at("vms", ref, act), nil, opt))
 }

@@ -39,6 +39,7 @@ import (
 var (
 	_ workflow.Hypervisor = (*libvirt.Hypervisor)(nil)
 	_ workflow.Power      = (*libvirt.Hypervisor)(nil)
+	_ workflow.Resizer    = (*libvirt.Hypervisor)(nil)
 	_ workflow.Snapshots  = (*libvirt.Hypervisor)(nil)
 	_ workflow.Migrator   = (*libvirt.Hypervisor)(nil)
 	_ workflow.Disks      = (*disk.Disks)(nil)
@@ -200,7 +201,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 			return workflow.Systems{}, nil, err
 		}
 		return workflow.Systems{
-			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 		}, func() { _ = world.Close() }, nil
 	}
 	signer, err := sshKey(cfg.SSHKey, log)
@@ -210,7 +211,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
 	hyper := libvirt.New(pool, libvirt.Options{Logger: log})
 	s := workflow.Systems{
-		Hypervisor: hyper, Power: hyper, Snapshots: hyper, Migrator: hyper, Disks: disk.New(pool, disk.Options{}), Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
+		Hypervisor: hyper, Power: hyper, Resizer: hyper, Snapshots: hyper, Migrator: hyper, Disks: disk.New(pool, disk.Options{}), Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
 	}
 	if cfg.DHCP.Kind == "isc" {
 		// The box is reached as a host is, with an id that no host has.

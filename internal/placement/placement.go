@@ -18,8 +18,10 @@ type Want struct {
 	VCPUs     int
 	RAMMiB    int
 	DiskBytes int64
-	Host      int64 // only this host; 0 for any
-	Datastore int64 // only this datastore; 0 for any
+	Host      int64  // only this host; 0 for any
+	From      int64  // the host it is on and is to leave; 0 for none
+	Virt      string // the host's type of virtualisation, as the guest has seen it; empty for any
+	Datastore int64  // only this datastore; 0 for any
 }
 
 // Limits are the settings that bound a placement.
@@ -55,7 +57,18 @@ func Choose(hosts []baadal.Host, stores []baadal.Datastore, want Want, lim Limit
 	if err != nil {
 		return Choice{}, err
 	}
-	c := Choice{Datastore: ds}
+	c, err := ChooseHost(hosts, []baadal.Datastore{ds}, want, lim)
+	c.Datastore = ds
+	if err == nil {
+		c.Why += ". " + whyStore
+	}
+	return c, err
+}
+
+// ChooseHost picks a host for a VM whose disks lie on all of the given
+// datastores already.
+func ChooseHost(hosts []baadal.Host, stores []baadal.Datastore, want Want, lim Limits) (Choice, error) {
+	var c Choice
 	type candidate struct {
 		host    baadal.Host
 		verdict baadal.HostVerdict
@@ -63,7 +76,7 @@ func Choose(hosts []baadal.Host, stores []baadal.Datastore, want Want, lim Limit
 	var all []candidate
 	for _, h := range hosts {
 		if want.Host == 0 || want.Host == h.ID {
-			all = append(all, candidate{h, judge(h, ds, want, lim)})
+			all = append(all, candidate{h, judge(h, stores, want, lim)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int {
@@ -86,7 +99,7 @@ func Choose(hosts []baadal.Host, stores []baadal.Datastore, want Want, lim Limit
 		return c, noHost(c.Hosts, want)
 	}
 	c.Host = all[0].host
-	c.Why = fmt.Sprintf("%s: %s; %s. %s", c.Host.Name, c.Hosts[0].Reason, standing(fitting, len(all), want), whyStore)
+	c.Why = fmt.Sprintf("%s: %s; %s", c.Host.Name, c.Hosts[0].Reason, standing(fitting, len(all), want))
 	return c, nil
 }
 
@@ -103,7 +116,7 @@ func standing(fitting, all int, want Want) string {
 }
 
 // judge says whether a VM fits on a host, with numbers.
-func judge(h baadal.Host, ds baadal.Datastore, want Want, lim Limits) baadal.HostVerdict {
+func judge(h baadal.Host, stores []baadal.Datastore, want Want, lim Limits) baadal.HostVerdict {
 	v := baadal.HostVerdict{Host: h.Name}
 	cpuLimit, ramLimit := int(float64(h.CPUs)*lim.CPURatio), int(float64(h.RAMMiB)*lim.RAMRatio)
 	cpuLeft, ramLeft := cpuLimit-h.ClaimedVCPUs-want.VCPUs, ramLimit-h.ClaimedRAMMiB-want.RAMMiB
@@ -113,8 +126,14 @@ func judge(h baadal.Host, ds baadal.Datastore, want Want, lim Limits) baadal.Hos
 		if h.Reason != "" {
 			v.Reason += " (" + h.Reason + ")"
 		}
-	case ds.MeasuredAt != nil && len(ds.Hosts) > 0 && !slices.Contains(ds.Hosts, h.Name):
-		v.Reason = fmt.Sprintf("datastore %s is not mounted there", ds.Name)
+	case h.ID == want.From && want.From != 0:
+		v.Reason = "it is there now"
+	case notMounted(h, stores) != "":
+		v.Reason = fmt.Sprintf("datastore %s is not mounted there", notMounted(h, stores))
+	case want.From != 0 && unready(h) != "":
+		v.Reason = unready(h)
+	case want.Virt != "" && h.Virt != want.Virt:
+		v.Reason = fmt.Sprintf("it runs guests by %s, this one runs by %s", h.Virt, want.Virt)
 	case want.VCPUs > h.CPUs:
 		v.Reason = fmt.Sprintf("it has %d CPUs, fewer than the %d of the VM", h.CPUs, want.VCPUs)
 	case ramLeft < 0:
@@ -127,6 +146,26 @@ func judge(h baadal.Host, ds baadal.Datastore, want Want, lim Limits) baadal.Hos
 		v.Reason = fmt.Sprintf("%d MiB of memory and %d vCPUs stay free", ramLeft, cpuLeft)
 	}
 	return v
+}
+
+// notMounted names a datastore that the host was seen not to mount.
+func notMounted(h baadal.Host, stores []baadal.Datastore) string {
+	for _, ds := range stores {
+		if ds.MeasuredAt != nil && len(ds.Hosts) > 0 && !slices.Contains(ds.Hosts, h.Name) {
+			return ds.Name
+		}
+	}
+	return ""
+}
+
+// unready says what of a host was seen to be broken that a VM on its way needs.
+func unready(h baadal.Host) string {
+	for _, c := range h.Failed() {
+		if c.Name == "network" || c.Name == "openvswitch" || c.Name == "libvirtd" {
+			return c.Name + ": " + c.Detail
+		}
+	}
+	return ""
 }
 
 func noHost(verdicts []baadal.HostVerdict, want Want) error {

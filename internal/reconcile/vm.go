@@ -59,9 +59,13 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 
 // judges reports whether what was seen on this host says anything about the VM:
 // not while it is created, deleted, or on another host; and a domain that is
-// missing while a task holds the VM is the task's business.
+// missing while a task holds the VM is the task's business. One that migrates is
+// half on each of two hosts: until that task has ended, only it can tell.
 func (w *watcher) judges(vm baadal.VM, state baadal.VMState, saved bool) bool {
 	if vm.State == state && vm.Saved() == saved || vm.State == baadal.VMInQueue || vm.State == baadal.VMDeleted || vm.State == baadal.VMUnknown {
+		return false
+	}
+	if vm.Task != nil && vm.Task.Kind == baadal.TaskVMMigrate && !vm.Task.State.Ended() {
 		return false
 	}
 	return vm.HostID == w.host.ID && (state != baadal.VMMissing || vm.Task == nil)

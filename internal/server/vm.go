@@ -34,6 +34,8 @@ func (s *Server) vmRoutes() []route {
 		on("POST", "/vms/{ref}/restore", "restore-vm", "Restore a deleted VM", baadal.ActionVMRestore,
 			s.actVM(baadal.ActionVMRestore), change, actCodes,
 			codes("no_address", "no_host", "datastore_full", "no_vnc_port", "retention_over")),
+		on("POST", "/vms/{ref}/migrate", "migrate-vm", "Move a VM to another host; it keeps running", baadal.ActionVMMigrate, s.migrateVM, change,
+			actCodes, codes("no_host", "same_host", "vm_saved", "not_found")),
 		on("POST", "/vms/{ref}/console-password", "take-vm-password",
 			"Take the password of a VM's first user; it is shown once", baadal.ActionVMPassword, s.takeVMPassword, codes("password_taken", "vm_busy", "ambiguous")),
 	}

@@ -175,6 +175,15 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 		p.Wish.Owner = owner
 		c, err := s.CreateVM(ctx, a, p.Wish, baadal.ChangeOptions{})
 		return done(c.Task, err)
+	case baadal.TaskVMMigrate:
+		var p struct {
+			Wish baadal.VMMigrate `json:"wish"`
+		}
+		if err := json.Unmarshal(t.Params, &p); err != nil {
+			return t, fmt.Errorf("read task parameters: %w", err)
+		}
+		c, err := s.MigrateVM(ctx, a, ref, p.Wish, baadal.ChangeOptions{})
+		return done(c.Task, err)
 	case baadal.TaskHostCheck:
 		c, err := s.CheckHost(ctx, a, ref, baadal.ChangeOptions{})
 		return done(c.Task, err)

@@ -151,15 +151,22 @@ func (v *Hypervisor) finish(ctx context.Context, src, dst baadal.Host, uuid stri
 		if d == nil || !d.Migrating {
 			return baadal.Errorf(baadal.Conflict, "the migration failed: nothing waits on %s", h.Name).WithCode("migration_failed")
 		}
+		var old *domain
+		if from := v.w.find(src); from != nil {
+			old = from.Domains[uuid]
+		}
+		if old != nil && old.State == baadal.VMPaused {
+			v.w.unregister(old)
+			old.Open = nil
+		}
 		if err := v.w.thaw(d); err != nil {
 			return err
 		}
 		d.Persistent = true
-		if from := v.w.find(src); from != nil && from.Domains[uuid] != nil {
-			old := from.Domains[uuid]
+		if old != nil {
 			d.Booted, d.OffAt, d.RebootAt, d.Deaf = old.Booted, old.OffAt, old.RebootAt, old.Deaf
 			old.OffAt, old.RebootAt = time.Time{}, time.Time{}
-			delete(from.pending, old)
+			delete(old.host.pending, old)
 			if !d.due().IsZero() {
 				h.pending[d] = true
 			}
@@ -174,8 +181,12 @@ func (v *Hypervisor) finish(ctx context.Context, src, dst baadal.Host, uuid stri
 	})
 }
 
-// freeze makes a domain stand still: it writes to no disk and has no port.
+// freeze makes a domain stand still: it writes to no disk and has no port. One
+// that was paused already stays as it is until the destination has it.
 func (w *World) freeze(d *domain) {
+	if d.State == baadal.VMPaused {
+		return
+	}
 	w.unregister(d)
 	d.Open, d.Migrating = nil, true
 	w.setState(d, baadal.VMPaused, w.now())

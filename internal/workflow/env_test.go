@@ -21,6 +21,7 @@ import (
 var (
 	_ workflow.Hypervisor = (*simulator.Hypervisor)(nil)
 	_ workflow.Power      = (*simulator.Hypervisor)(nil)
+	_ workflow.Resizer    = (*simulator.Hypervisor)(nil)
 	_ workflow.Snapshots  = (*simulator.Hypervisor)(nil)
 	_ workflow.Migrator   = (*simulator.Hypervisor)(nil)
 	_ workflow.Disks      = (*simulator.Disks)(nil)
@@ -55,7 +56,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
 	c.sys = workflow.Systems{
-		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 	}
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
@@ -210,6 +211,15 @@ func (c *cloud) state() string {
 			_, err := tx.Secret(vm.ID)
 			add("vm %s %s %s on %q %q port %d secret %t restorable %t", vm.Identity, vm.UUID, state, vm.Host, vm.Address, vm.VNCPort, err == nil, vm.PurgeAfter != nil)
 		}
+		snapshots, err := tx.AllSnapshots()
+		if err != nil {
+			return err
+		}
+		for _, vm := range vms {
+			for _, s := range snapshots[vm.ID] {
+				add("snapshot %s of %s on %q current %t ready %t of a vm that is %s, described %t", s.Name, vm.Identity, s.Parent, s.Current, s.Ready, s.VMState, s.XML != "")
+			}
+		}
 		claimed, err := tx.ClaimedAddresses()
 		if err != nil {
 			return err
@@ -236,7 +246,7 @@ func (c *cloud) state() string {
 			return err
 		}
 		for _, h := range hosts {
-			add("host %s %s", h.Name, h.State)
+			add("host %s %s with %d vCPUs and %d MiB claimed", h.Name, h.State, h.ClaimedVCPUs, h.ClaimedRAMMiB)
 		}
 		return nil
 	})

@@ -90,6 +90,18 @@ type Power interface {
 	Discard(ctx context.Context, host baadal.Host, uuid string) error
 }
 
+// Resizer changes the size of active domains until their next start; their
+// definition stays. The rules of Hypervisor hold, a domain that is off is
+// Conflict.
+type Resizer interface {
+	// Size tells what a domain has and can have.
+	Size(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainSize, error)
+	// PlugVCPUs gives it more vCPUs; having them is success, fewer or more than it has room for is Invalid.
+	PlugVCPUs(ctx context.Context, host baadal.Host, uuid string, n int) error
+	// SetBalloon asks the guest to make do with so much memory and returns at once; more than it was started with is Invalid.
+	SetBalloon(ctx context.Context, host baadal.Host, uuid string, mib int) error
+}
+
 // Disks works on a datastore through a host that mounts it. A folder carries
 // the mark (the UUID) of the VM that made it; a folder with another mark, or
 // without one, is never changed or removed: Conflict. Methods may be called
@@ -151,6 +163,43 @@ type Freezer interface {
 	BackupDisk(ctx context.Context, host baadal.Host, uuid, target, to string, progress func(share float64)) error
 }
 
+// DiskPlugs changes the disks of domains. The rules of Hypervisor hold; a disk
+// is known by its path.
+type DiskPlugs interface {
+	// Targets tells which file is at which target of a domain (vda …), in its definition and as it runs.
+	Targets(ctx context.Context, host baadal.Host, uuid string) (map[string]string, error)
+	// AttachDisk gives the domain a disk, in its definition and, if it is active, at once. One that it has is success; a target that something else has is Conflict.
+	AttachDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
+	// DetachDisk takes it away from the running domain, waiting until the guest lets go, then from the definition. A domain without it is success; a guest that does not let go is Conflict (code disk_held).
+	DetachDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
+	// ResizeDisk makes a disk of an active domain larger; the guest sees it at once. The size it has is success, a smaller one Invalid, a domain that is off Conflict.
+	ResizeDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk, bytes int64) error
+	// LimitDisk sets the limits in d, in the definition and, if it is active, at once. A domain without the disk is NotFound.
+	LimitDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
+}
+
+// ExtraDisks works on the files of disks beside a VM's first one. The rules of
+// Disks hold; beside the folder's mark each file carries its disk's.
+type ExtraDisks interface {
+	// CreateDisk makes the file, empty, of so many bytes. The same again is success; a file that is not the disk's is Conflict.
+	CreateDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, bytes int64) error
+	// RemoveDisk removes the file from its place. None is success.
+	RemoveDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
+	// ArchiveDisk moves the file to vm_deleted, RestoreDisk moves it back. Done already is success; nowhere is NotFound.
+	ArchiveDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
+	RestoreDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
+	// PurgeDisk removes the file from vm_deleted. None is success.
+	PurgeDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
+	// ArchiveDisks, RestoreDisks and PurgeDisks do the same to all files of a VM that its datastore holds and that were not archived one by one.
+	ArchiveDisks(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
+	RestoreDisks(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
+	PurgeDisks(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
+	// DiskInfo looks at the file of a disk, a first one too, also while it is in use. None is NotFound.
+	DiskInfo(ctx context.Context, host baadal.Host, f baadal.DiskFile) (baadal.ImageInfo, error)
+	// GrowDisk makes a disk that nobody uses larger, a first one too. The size it has is success, a smaller one Invalid.
+	GrowDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, bytes int64) error
+}
+
 // DHCP is the server that gives VMs their addresses. Its reservations are
 // rendered whole from the store, checked by the server's own parser, and
 // swapped atomically; nothing of anyone else's in its configuration is touched.
@@ -184,9 +233,12 @@ type Guests interface {
 type Systems struct {
 	Hypervisor Hypervisor
 	Power      Power
+	Resizer    Resizer
 	Snapshots  Snapshots
 	Migrator   Migrator
 	Disks      Disks
+	DiskPlugs  DiskPlugs
+	ExtraDisks ExtraDisks
 	Bases      Bases
 	Freezer    Freezer
 	DHCP       DHCP

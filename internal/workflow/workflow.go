@@ -54,6 +54,7 @@ func (w *Workflows) Bodies() []task.Body {
 		w.templateImport(), w.templateDelete(),
 		w.networkApply(), w.networkDelete(),
 		w.audit(),
+		w.diskAdd(), w.diskAttach(), w.diskDetach(), w.diskDelete(), w.diskPurge(), w.diskGrow(), w.diskLimit(),
 		w.vmClone(), w.cloneCreate(), w.baseRemove(),
 	}
 }
@@ -66,6 +67,7 @@ type place struct {
 	template baadal.Template
 	network  baadal.Network
 	password string
+	disks    []diskAt // the first one first
 }
 
 // load reads the VM that a task is about, with its surroundings.
@@ -80,6 +82,9 @@ func (w *Workflows) load(ctx context.Context, r *task.Run) (p place, err error) 
 			}
 		}
 		if p.store, err = tx.Datastore(p.vm.DatastoreID); err != nil {
+			return err
+		}
+		if p.disks, err = loadDisks(tx, p.vm, p.store); err != nil {
 			return err
 		}
 		if p.template, err = tx.Template(p.vm.TemplateID); err != nil {
@@ -101,8 +106,8 @@ func (w *Workflows) load(ctx context.Context, r *task.Run) (p place, err error) 
 func (w *Workflows) domain(p place) baadal.Domain {
 	return baadal.Domain{
 		UUID: p.vm.UUID, Name: p.vm.Identity, VMID: p.vm.ID, Virt: p.host.Virt,
-		VCPUs: p.vm.VCPUs, RAMMiB: p.vm.RAMMiB,
-		Disks:   []baadal.DomainDisk{{Path: p.store.DiskPath(&p.vm), Format: "qcow2", Target: "vda"}},
+		VCPUs: p.vm.VCPUs, MaxVCPUs: baadal.VCPUHeadroom(p.vm.VCPUs), RAMMiB: p.vm.RAMMiB,
+		Disks:   p.devices(),
 		Seed:    p.store.SeedFile(p.vm.Identity),
 		NICs:    []baadal.DomainNIC{{MAC: p.vm.MAC, Network: p.network.Bridge, Portgroup: p.network.Portgroup, VLAN: p.network.VLAN}},
 		Console: w.opt.ConsoleDir + "/" + p.vm.UUID,

@@ -1,0 +1,162 @@
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"baadal"
+	"baadal/internal/placement"
+	"baadal/internal/store"
+)
+
+// migrateCost is what a migration weighs on the host that the VM leaves: with
+// the usual setting four of them, and little else, go at once.
+const migrateCost = 2
+
+// MigrateVM finds another host for a VM, claims room for it there beside the
+// room that it has, and makes the task that moves it.
+func (s *Service) MigrateVM(ctx context.Context, a baadal.Actor, ref string, in baadal.VMMigrate, opt baadal.ChangeOptions) (c baadal.Change[baadal.VM], err error) {
+	if err := in.Validate(); err != nil {
+		return c, err
+	}
+	var vm baadal.VM
+	var t baadal.Task
+	var choice placement.Choice
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.Lock("placement"); err != nil {
+			return err
+		}
+		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+			return err
+		}
+		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMMigrate, &vm), offlineIfOff(in, &vm)); err != nil {
+			return err
+		}
+		if choice, err = destination(tx, in, vm); err != nil {
+			return err
+		}
+		if err := tx.ClaimVMTarget(vm.ID, choice.Host.ID); err != nil {
+			return err
+		}
+		t, err = newTask(a, baadal.TaskVMMigrate, vmSubject(vm), map[string]any{
+			"from": vm.HostID, "to": choice.Host.ID, "why": choice.Why, "wish": in,
+			"migration": baadal.Migration{BandwidthMiBs: in.BandwidthMiBs, AutoConverge: in.AutoConverge},
+		})
+		if err != nil {
+			return err
+		}
+		deadline := tx.Now().Add(in.Deadline())
+		t.OwnerID, t.OrganisationID, t.HostID, t.Cost, t.Deadline = vm.OwnerID, vm.OrganisationID, vm.HostID, migrateCost, &deadline
+		if err := tx.InsertTask(&t); err != nil {
+			return err
+		}
+		if vm, err = tx.VM(vm.ID); err != nil {
+			return err
+		}
+		if opt.DryRun {
+			return errDryRun
+		}
+		return nil
+	})
+	if isDryRun(err) {
+		return baadal.Change[baadal.VM]{Plan: s.migratePlan(vm, choice, in)}, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	vmActions(a, &vm)
+	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
+}
+
+// offlineIfOff refuses to move a VM offline that is not off.
+func offlineIfOff(in baadal.VMMigrate, vm *baadal.VM) error {
+	if !in.Offline || vm.State == baadal.VMOff {
+		return nil
+	}
+	return baadal.Errorf(baadal.Conflict, "%s is %s: it cannot be migrated offline", vm.Name, vm.State).WithCode("vm_state").
+		WithNext("Migrate it as it is", "baadal vm migrate "+vm.Name).WithNext("Shut it down first", "baadal vm shutdown "+vm.Name)
+}
+
+// destination chooses where a VM goes; every host's reason is in the error.
+func destination(tx *store.Tx, in baadal.VMMigrate, vm baadal.VM) (c placement.Choice, err error) {
+	want := placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, From: vm.HostID}
+	if in.To != "" {
+		h, err := tx.HostByRef(in.To)
+		if err != nil {
+			return c, fieldOf(err, "to")
+		}
+		want.Host = h.ID
+	}
+	hosts, err := tx.AllHosts()
+	if err != nil {
+		return c, err
+	}
+	for _, h := range hosts {
+		if h.ID == vm.HostID {
+			want.Virt = h.Virt
+		}
+	}
+	stores, err := datastoresOf(tx, vm)
+	if err != nil {
+		return c, err
+	}
+	settings, err := tx.SettingValues()
+	if err != nil {
+		return c, err
+	}
+	c, err = placement.ChooseHost(hosts, stores, want, placement.LimitsOf(settings))
+	e, ok := err.(*baadal.Error) //nolint:errorlint // placement returns its own error, not a chain
+	switch {
+	case ok && want.Host == vm.HostID:
+		return c, baadal.Errorf(baadal.Conflict, "%s is on %s already", vm.Name, vm.Host).WithCode("same_host").WithField("to")
+	case ok && in.To != "":
+		e.Title, e.Next = fmt.Sprintf("%s cannot be migrated to %s", vm.Name, in.To), nil
+		return c, e.WithField("to").WithNext("Let the best host be chosen", "baadal vm migrate "+vm.Name)
+	case ok:
+		e.Title, e.Next = "no other host can take "+vm.Name, nil
+		return c, e.WithNext("See the hosts", "baadal host list")
+	}
+	return c, err
+}
+
+// datastoresOf are all datastores that a VM has disks on.
+func datastoresOf(tx *store.Tx, vm baadal.VM) ([]baadal.Datastore, error) {
+	disks, err := tx.ExtraDisks(vm.ID)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[int64]bool{vm.DatastoreID: true}
+	for _, d := range disks {
+		if d.Target != "" {
+			ids[d.DatastoreID] = true
+		}
+	}
+	all, err := tx.AllDatastores()
+	if err != nil {
+		return nil, err
+	}
+	var has []baadal.Datastore
+	for _, ds := range all {
+		if ids[ds.ID] {
+			has = append(has, ds)
+		}
+	}
+	return has, nil
+}
+
+func (s *Service) migratePlan(vm baadal.VM, choice placement.Choice, in baadal.VMMigrate) *baadal.Plan {
+	effect := "it keeps running; for a fraction of a second at the end it stands still"
+	switch vm.State {
+	case baadal.VMPaused:
+		effect = "it stays paused"
+	case baadal.VMOff:
+		effect = "it is off: only its definition moves"
+	}
+	return &baadal.Plan{
+		Summary: fmt.Sprintf("migrate %s from %s to %s", vm.Name, vm.Host, choice.Host.Name),
+		Host:    choice.Host.Name, Why: choice.Why, Hosts: choice.Hosts,
+		Claims:  []string{fmt.Sprintf("%d vCPUs and %d MiB of memory on %s; those on %s are given back at the end", vm.VCPUs, vm.RAMMiB, choice.Host.Name, vm.Host)},
+		Steps:   s.queue.StepNames(baadal.TaskVMMigrate),
+		Effects: []string{effect, fmt.Sprintf("after %s it is given up and the VM stays on %s", in.Deadline(), vm.Host)},
+	}
+}
