@@ -76,6 +76,9 @@ func (d *domain) line(o snapshotOptions) string {
 	if d.active() && describe(d.Live) != describe(&d.Def) {
 		s += " live: " + describe(d.Live)
 	}
+	if d.Balloon != 0 {
+		s += fmt.Sprintf(" balloon=%d", d.Balloon)
+	}
 	if o.times {
 		s += fmt.Sprintf(" since=%s booted=%s", d.Since.Format(time.RFC3339Nano), d.Booted.Format(time.RFC3339Nano))
 	}
@@ -83,7 +86,7 @@ func (d *domain) line(o snapshotOptions) string {
 }
 
 func describe(d *baadal.Domain) string {
-	words := []string{fmt.Sprintf("name=%s vm=%d virt=%s vcpus=%d ram=%d", d.Name, d.VMID, d.Virt, d.VCPUs, d.RAMMiB)}
+	words := []string{fmt.Sprintf("name=%s vm=%d virt=%s vcpus=%d/%d ram=%d", d.Name, d.VMID, d.Virt, d.VCPUs, d.MaxVCPUs, d.RAMMiB)}
 	for _, k := range d.Disks {
 		words = append(words, fmt.Sprintf("%s=%s:%s", k.Target, k.Format, k.Path)+k.Serial)
 		if k.BytesPerSecond > 0 || k.IOPS > 0 {
@@ -172,6 +175,7 @@ func (w *World) Check() []string {
 		}
 	}
 	bad = append(bad, w.baseless()...)
+	bad = append(bad, w.writtenBases()...)
 	slices.Sort(bad)
 	return bad
 }
