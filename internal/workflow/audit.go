@@ -45,6 +45,7 @@ type book struct {
 	reserved  []baadal.Reservation
 	claimed   []baadal.Address
 	tasks     []baadal.Task
+	disks     []baadal.Disk // beside the first ones
 	snapshots map[int64][]baadal.Snapshot // by VM
 }
 
@@ -57,6 +58,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 		}
 		for _, vm := range vms {
 			b.vms[vm.ID], b.byUUID[vm.UUID] = vm, vm
+		}
+		if b.disks, err = tx.AllExtraDisks(); err != nil {
+			return err
 		}
 		if b.hosts, err = tx.AllHosts(); err != nil {
 			return err

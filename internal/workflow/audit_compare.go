@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -154,16 +155,23 @@ func (c *comparison) compareVMs() {
 }
 
 func (c *comparison) compareDatastore(ds baadal.Datastore, entries []baadal.DatastoreEntry) {
-	found := map[string]bool{}
+	found, owned := map[string]bool{}, c.b.ownedDisks(ds)
+	maps.Copy(owned, c.before.ownedDisks(ds))
 	for _, e := range entries {
 		found[e.Area+"/"+e.Name] = true
+		if _, ours := owned[e.Area+"/"+e.Name]; ours {
+			continue
+		}
 		switch e.Area {
+		case baadal.DirExtraDisks:
+			c.compareExtra(ds, e, owned)
 		case baadal.DirImages, baadal.DirDeleted:
 			c.compareFolder(ds, e)
 		case baadal.DirTemplates:
 			c.compareTemplateFile(ds, e)
 		}
 	}
+	c.compareDisks(ds, found)
 	for _, vm := range c.b.vms {
 		if vm.DatastoreID != ds.ID || c.inMotion(vm) || vm.State == baadal.VMUnknown {
 			continue

@@ -25,6 +25,8 @@ var (
 	_ workflow.Snapshots  = (*simulator.Hypervisor)(nil)
 	_ workflow.Migrator   = (*simulator.Hypervisor)(nil)
 	_ workflow.Disks      = (*simulator.Disks)(nil)
+	_ workflow.DiskPlugs  = (*simulator.Hypervisor)(nil)
+	_ workflow.ExtraDisks = (*simulator.Disks)(nil)
 	_ workflow.DHCP       = (*simulator.DHCP)(nil)
 	_ workflow.Prober     = (*simulator.Prober)(nil)
 	_ workflow.Guests     = (*simulator.Guests)(nil)
@@ -56,7 +58,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
 	c.sys = workflow.Systems{
-		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 	}
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)

@@ -17,6 +17,7 @@ func (w *Workflows) vmDelete() task.Body {
 			{Name: "stop", Do: w.stopForDelete, Undo: w.startAgain},
 			{Name: "undefine", Do: w.undefine, Undo: w.defineAgain},
 			{Name: "archive", Do: w.archiveImage, Undo: w.unarchiveImage},
+			{Name: "archive disks", Do: w.archiveDisks, Undo: w.unarchiveDisks},
 		},
 		Done: vmDeleted,
 	}
@@ -104,8 +105,8 @@ func (w *Workflows) unarchiveImage(ctx context.Context, r *task.Run) error {
 	return err
 }
 
-// vmDeleted gives back what the VM had claimed. Without a folder nothing could
-// be restored, so its row goes too.
+// vmDeleted gives back what the VM had claimed. Without a folder and extra disks
+// nothing could be restored, so its row goes too.
 func vmDeleted(tx *store.Tx, r *task.Run) (string, error) {
 	vm, err := vmChanged(tx, r, baadal.VMDeleted, "")
 	if err != nil {
@@ -116,7 +117,11 @@ func vmDeleted(tx *store.Tx, r *task.Run) (string, error) {
 	if _, err := r.Output("archive", &a); err != nil {
 		return "", err
 	}
-	if a.Nothing {
+	disks, err := tx.ExtraDisks(vm.ID)
+	if err != nil {
+		return "", err
+	}
+	if a.Nothing && len(disks) == 0 {
 		return message, tx.DeleteVM(vm.ID)
 	}
 	settings, err := tx.SettingValues()

@@ -16,6 +16,7 @@ func (w *Workflows) vmRestore() task.Body {
 		Kind: baadal.TaskVMRestore,
 		Steps: []task.Step{
 			{Name: "image", Do: w.restoreImage, Undo: w.rearchiveImage},
+			{Name: "disks", Do: w.restoreDisks, Undo: w.archiveDisks},
 			{Name: "define", Do: w.defineWhole, Undo: w.undefine},
 		},
 		Done:   vmRestored,
@@ -44,7 +45,7 @@ func vmRestored(tx *store.Tx, r *task.Run) (string, error) {
 func (w *Workflows) vmPurge() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskVMPurge,
-		Steps: []task.Step{{Name: "remove", Do: w.purgeImage}},
+		Steps: []task.Step{{Name: "remove", Do: w.purgeImage}, {Name: "remove disks", Do: w.purgeDisks}},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			return r.Task.Subject.Name + " is purged", tx.DeleteVM(r.Task.Subject.ID)
 		},
