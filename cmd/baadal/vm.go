@@ -30,6 +30,7 @@ func (c *cli) vmCommand() *cobra.Command {
 		c.vmActCommand("reset", "Press the reset button of VMs", (*client.Client).ResetVM, "%s is reset successfully"),
 		c.vmActCommand("save", "Save VMs to disk and switch them off; start goes on from there", (*client.Client).SaveVM, "%s is saved successfully"),
 		c.vmMigrateCommand(),
+		c.vmSnapshotCommand(),
 		c.vmDeleteCommand(),
 		c.vmActCommand("restore", "Bring deleted VMs back", (*client.Client).RestoreVM, "%s is restored"),
 		c.vmPasswordCommand(),

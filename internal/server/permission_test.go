@@ -36,7 +36,10 @@ var bodies = map[string]string{
 	"create-network":  `{"name":"new","vlan":77,"cidr":"10.77.0.0/24"}`,
 	"create-vm":       `{"name":"new","template":"one"}`,
 	"run-audit":       `{}`,
-	"update-setting":  `{"value":"25h"}`,
+	"create-snapshot": `{"name":"new"}`,
+
+	"set-snapshot-schedule": `{"daily":true,"weekly":false,"monthly":false,"yearly":false}`,
+	"update-setting":        `{"value":"25h"}`,
 }
 
 // readOf is the action that makes a thing visible at all.
@@ -65,6 +68,9 @@ func newThings(t *testing.T, role baadal.Role) things {
 	}
 	for r, p := range th.owners {
 		th.vms[r] = c.VM(p, "vm-"+p.Username)
+		c.Update(func(tx *store.Tx) error {
+			return tx.CreateSnapshot(&baadal.Snapshot{VMID: th.vms[r].ID, Name: "one", Type: baadal.SnapshotUser, Ready: true, VMState: baadal.VMOff})
+		})
 		th.tasks[r] = c.Task(p)
 	}
 	return th
@@ -98,7 +104,7 @@ func (th things) path(route, id string, r relation) string {
 	case "settings":
 		ref = "vm.retention"
 	}
-	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref).Replace(route)
+	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one").Replace(route)
 	// Nothing shall be gone for the next call.
 	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-network", "create-user"}, id) {
 		p += "?dry_run=true"

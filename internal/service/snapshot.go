@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"baadal"
@@ -13,9 +14,13 @@ import (
 type snapshotParams struct {
 	SnapshotID int64  `json:"snapshot_id"`
 	Name       string `json:"name"`
-	VCPUs      int    `json:"vcpus,omitempty"`   // what the VM had claimed before a revert
-	RAMMiB     int    `json:"ram_mib,omitempty"` // likewise
-	DiskGiB    int    `json:"disk_gib,omitempty"`
+
+	Description string              `json:"description,omitempty"` // for a retry
+	Type        baadal.SnapshotType `json:"type,omitempty"`        // likewise
+
+	VCPUs   int `json:"vcpus,omitempty"`   // what the VM had claimed before a revert
+	RAMMiB  int `json:"ram_mib,omitempty"` // likewise
+	DiskGiB int `json:"disk_gib,omitempty"`
 }
 
 // Snapshots lists a VM's snapshots, parents first.
@@ -198,7 +203,7 @@ func (s *Service) changeSnapshot(ctx context.Context, a baadal.Actor, ref string
 		if snap, p, err = decide(tx, &vm, &plan); err != nil {
 			return err
 		}
-		p.SnapshotID, p.Name = snap.ID, snap.Name
+		p.SnapshotID, p.Name, p.Description, p.Type = snap.ID, snap.Name, snap.Description, snap.Type
 		if t, err = newTask(a, kind, vmSubject(vm), p); err != nil {
 			return err
 		}
@@ -223,6 +228,24 @@ func (s *Service) changeSnapshot(ctx context.Context, a baadal.Actor, ref string
 		return c, err
 	}
 	return baadal.Change[baadal.Snapshot]{Resource: &snap, Task: &t}, nil
+}
+
+// repeatSnapshot asks for a failed act on a snapshot again.
+func (s *Service) repeatSnapshot(ctx context.Context, a baadal.Actor, t baadal.Task) (baadal.Change[baadal.Snapshot], error) {
+	var p snapshotParams
+	if err := json.Unmarshal(t.Params, &p); err != nil {
+		return baadal.Change[baadal.Snapshot]{}, fmt.Errorf("read task parameters: %w", err)
+	}
+	vm := fmt.Sprint(t.Subject.ID)
+	switch {
+	case t.Kind == baadal.TaskSnapshotRevert:
+		return s.RevertSnapshot(ctx, a, vm, p.Name, baadal.ChangeOptions{})
+	case t.Kind == baadal.TaskSnapshotDelete:
+		return s.DeleteSnapshot(ctx, a, vm, p.Name, baadal.ChangeOptions{})
+	case p.Type != baadal.SnapshotUser:
+		return baadal.Change[baadal.Snapshot]{}, baadal.Errorf(baadal.Conflict, "a %s snapshot is tried again by itself", p.Type).WithCode("task_state")
+	}
+	return s.CreateSnapshot(ctx, a, vm, baadal.SnapshotCreate{Name: p.Name, Description: p.Description}, baadal.ChangeOptions{})
 }
 
 // SnapshotSchedule tells which snapshots of a VM are made by themselves.

@@ -22,6 +22,9 @@ func (s *Service) Tasks(ctx context.Context, a baadal.Actor, q baadal.ListQuery)
 // Task returns one task with its steps, those to come included.
 func (s *Service) Task(ctx context.Context, a baadal.Actor, id int64) (t baadal.Task, err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) { t, err = findTask(tx, a, id); return err })
+	if err == nil && t.Kind == baadal.TaskVMClone {
+		t.Children, err = s.children(ctx, t.ID)
+	}
 	if err != nil {
 		return t, err
 	}
@@ -34,6 +37,16 @@ func (s *Service) Task(ctx context.Context, a baadal.Actor, id int64) (t baadal.
 	}
 	taskActions(a, &t)
 	return t, nil
+}
+
+// children shows the parts of a task.
+func (s *Service) children(ctx context.Context, id int64) (shown []baadal.TaskChild, err error) {
+	var all []baadal.Task
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) { all, err = tx.ChildTasks(id); return err })
+	for _, c := range all {
+		shown = append(shown, baadal.TaskChild{ID: c.ID, Subject: c.Subject, State: c.State, Progress: c.Progress, Message: c.Message})
+	}
+	return shown, err
 }
 
 func findTask(tx *store.Tx, a baadal.Actor, id int64) (baadal.Task, error) {
@@ -63,7 +76,7 @@ func cancellable(t *baadal.Task) error {
 }
 
 func repeatable(t *baadal.Task) error {
-	if t.State == baadal.TaskRetry || t.State == baadal.TaskFailed {
+	if t.State == baadal.TaskRetry || t.State == baadal.TaskFailed || t.State == baadal.TaskPartial {
 		return nil
 	}
 	return baadal.Errorf(baadal.Conflict, "task %d is %s; only a failed one can be tried again", t.ID, t.State).WithCode("task_state")
@@ -183,6 +196,12 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 			return t, fmt.Errorf("read task parameters: %w", err)
 		}
 		c, err := s.MigrateVM(ctx, a, ref, p.Wish, baadal.ChangeOptions{})
+		return done(c.Task, err)
+	case baadal.TaskSnapshotCreate, baadal.TaskSnapshotRevert, baadal.TaskSnapshotDelete:
+		c, err := s.repeatSnapshot(ctx, a, t)
+		return done(c.Task, err)
+	case baadal.TaskVMClone:
+		c, err := s.cloneAgain(ctx, a, t)
 		return done(c.Task, err)
 	case baadal.TaskHostCheck:
 		c, err := s.CheckHost(ctx, a, ref, baadal.ChangeOptions{})
