@@ -221,6 +221,7 @@ var vmTransitions = map[Action][]VMState{
 	ActionVMDelete:   {VMRunning, VMPaused, VMOff, VMCrashed, VMMissing, VMUnknown},
 	ActionVMRestore:  {VMDeleted},
 	ActionVMMigrate:  {VMRunning, VMPaused, VMOff},
+	ActionVMClone:    {VMRunning, VMPaused, VMOff},
 
 	ActionSnapshotCreate: {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionSnapshotRevert: {VMRunning, VMPaused, VMOff, VMCrashed},
@@ -257,7 +258,10 @@ func (vm *VM) CheckAction(a Action) error {
 	case vm.Saved() && a == ActionVMEdit:
 		return Errorf(Conflict, "%s is saved to disk: it goes on as it was when it starts", vm.Name).WithCode("vm_saved").
 			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
-	case vm.Saved() && (a == ActionSnapshotCreate || a == ActionSnapshotRevert):
+	case vm.Saved() && (a == ActionDiskAdd || a == ActionDiskAttach || a == ActionDiskDetach || a == ActionDiskDelete || a == ActionDiskGrow):
+		return Errorf(Conflict, "%s is saved to disk: it goes on with the disks that it had", vm.Name).WithCode("vm_saved").
+			WithNext("Let it go on first", "baadal vm start "+vm.Name)
+	case vm.Saved() && (a == ActionSnapshotCreate || a == ActionSnapshotRevert || a == ActionVMClone):
 		return Errorf(Conflict, "%s is saved to disk: its disks and its memory must not part", vm.Name).WithCode("vm_saved").
 			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
 	case slices.Contains(states, vm.State):
@@ -304,7 +308,7 @@ func (vm *VM) refusal(a Action) error {
 
 var pastTense = map[Action]string{
 	ActionVMStart: "started", ActionVMShutdown: "shut down", ActionVMReboot: "rebooted",
-	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored", ActionVMMigrate: "migrated",
+	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored", ActionVMMigrate: "migrated", ActionVMClone: "cloned",
 	ActionVMSuspend: "suspended", ActionVMResume: "resumed", ActionVMReset: "reset", ActionVMSave: "saved", ActionVMEdit: "edited",
 	ActionSnapshotCreate: "snapshotted", ActionSnapshotRevert: "reverted", ActionSnapshotDelete: "parted from a snapshot",
 	ActionDiskAdd: "given a disk", ActionDiskAttach: "given a disk", ActionDiskDetach: "parted from a disk",

@@ -203,6 +203,9 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 	case baadal.TaskVMClone:
 		c, err := s.cloneAgain(ctx, a, t)
 		return done(c.Task, err)
+	case baadal.TaskDiskAdd, baadal.TaskDiskAttach, baadal.TaskDiskDetach, baadal.TaskDiskDelete, baadal.TaskDiskGrow, baadal.TaskDiskLimit:
+		c, err := s.repeatDisk(ctx, a, t)
+		return done(c.Task, err)
 	case baadal.TaskHostCheck:
 		c, err := s.CheckHost(ctx, a, ref, baadal.ChangeOptions{})
 		return done(c.Task, err)

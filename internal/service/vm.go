@@ -56,6 +56,9 @@ func vmActions(a baadal.Actor, vm *baadal.VM) {
 	for _, p := range powerActions {
 		vm.Actions[p.name] = access(allowed(a, p.action, vm))
 	}
+	vm.Actions["edit"] = access(allowed(a, baadal.ActionVMEdit, vm))
+	vm.Actions["add_disk"] = access(allowed(a, baadal.ActionDiskAdd, vm))
+	vm.Actions["clone"] = access(allowed(a, baadal.ActionVMClone, vm))
 	vm.Actions["migrate"] = access(allowed(a, baadal.ActionVMMigrate, vm))
 }
 
