@@ -18,9 +18,8 @@ type snapshotParams struct {
 	Description string              `json:"description,omitempty"` // for a retry
 	Type        baadal.SnapshotType `json:"type,omitempty"`        // likewise
 
-	VCPUs   int `json:"vcpus,omitempty"`   // what the VM had claimed before a revert
-	RAMMiB  int `json:"ram_mib,omitempty"` // likewise
-	DiskGiB int `json:"disk_gib,omitempty"`
+	Live    baadal.Size `json:"live,omitzero"` // what the VM claimed beside its configuration before a revert
+	DiskGiB int         `json:"disk_gib,omitempty"`
 }
 
 // Snapshots lists a VM's snapshots, parents first.
@@ -52,7 +51,14 @@ func snapshotActions(a baadal.Actor, vm *baadal.VM, snap *baadal.Snapshot) {
 // snapshottable is the rule for making one. Memory that QEMU wrote with a vCPU
 // plugged in later cannot be read back.
 func snapshottable(a baadal.Actor, vm *baadal.VM) error {
-	return allowed(a, baadal.ActionSnapshotCreate, vm)
+	if err := allowed(a, baadal.ActionSnapshotCreate, vm); err != nil {
+		return err
+	}
+	if vm.HotCPUs && vm.State != baadal.VMOff {
+		return baadal.Errorf(baadal.Conflict, "%s got vCPUs while it ran: its memory could be written, but not read back", vm.Name).WithCode("hot_cpus").
+			WithDetail("this ends with its next cold start").WithNext("Shut it down and start it again", "baadal vm shutdown "+vm.Name)
+	}
+	return nil
 }
 
 func revertable(a baadal.Actor, vm *baadal.VM, snap *baadal.Snapshot) error {
@@ -136,7 +142,7 @@ func (s *Service) RevertSnapshot(ctx context.Context, a baadal.Actor, ref, name 
 		if err := revertable(a, vm, &snap); err != nil {
 			return snap, p, err
 		}
-		p = snapshotParams{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, DiskGiB: vm.DiskGiB}
+		p = snapshotParams{Live: baadal.Size{VCPUs: vm.LiveVCPUs, RAMMiB: vm.LiveRAMMiB}, DiskGiB: vm.DiskGiB}
 		plan.Summary = fmt.Sprintf("revert %s to snapshot %s", vm.Name, snap.Name)
 		plan.Effects = []string{"what was written since " + snap.CreatedAt.Format("2006-01-02 15:04 MST") + " is lost", "it is " + snap.VMState.String() + " afterwards"}
 		if hw := snap.Hardware(vm); hw != "" {
@@ -149,8 +155,9 @@ func (s *Service) RevertSnapshot(ctx context.Context, a baadal.Actor, ref, name 
 // claimHardware claims what the snapshot's machine has more than the VM's now.
 // What it has less is given back when the revert is done.
 func claimHardware(tx *store.Tx, vm *baadal.VM, snap *baadal.Snapshot, plan *baadal.Plan) error {
+	now := vm.Claim()
 	want := placement.Want{
-		VCPUs: max(0, snap.VCPUs-vm.VCPUs), RAMMiB: max(0, snap.RAMMiB-vm.RAMMiB), DiskBytes: int64(max(0, snap.DiskGiB-vm.DiskGiB)) << 30,
+		VCPUs: max(0, snap.VCPUs-now.VCPUs), RAMMiB: max(0, snap.RAMMiB-now.RAMMiB), DiskBytes: int64(max(0, snap.DiskGiB-vm.DiskGiB)) << 30,
 		Host: vm.HostID, Datastore: vm.DatastoreID,
 	}
 	if want.VCPUs == 0 && want.RAMMiB == 0 && want.DiskBytes == 0 {
@@ -167,7 +174,7 @@ func claimHardware(tx *store.Tx, vm *baadal.VM, snap *baadal.Snapshot, plan *baa
 		return err
 	}
 	plan.Claims = append(plan.Claims, snap.Hardware(vm))
-	vm.VCPUs, vm.RAMMiB, vm.DiskGiB = max(vm.VCPUs, snap.VCPUs), max(vm.RAMMiB, snap.RAMMiB), max(vm.DiskGiB, snap.DiskGiB)
+	vm.LiveVCPUs, vm.LiveRAMMiB, vm.DiskGiB = max(now.VCPUs, snap.VCPUs), max(now.RAMMiB, snap.RAMMiB), max(vm.DiskGiB, snap.DiskGiB)
 	return tx.UpdateVM(vm)
 }
 

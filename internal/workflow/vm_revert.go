@@ -89,7 +89,10 @@ func (w *Workflows) settleHardware(ctx context.Context, p place) error {
 		if err != nil {
 			return err
 		}
-		vm.VCPUs, vm.RAMMiB = info.VCPUs, info.RAMMiB
+		vm.LiveVCPUs, vm.LiveRAMMiB = 0, 0
+		if info.State != baadal.VMOff {
+			vm.LiveVCPUs, vm.LiveRAMMiB = differing(info.VCPUs, vm.VCPUs), differing(info.RAMMiB, vm.RAMMiB)
+		}
 		return tx.UpdateVM(&vm)
 	})
 }
@@ -116,6 +119,7 @@ func reverted(tx *store.Tx, r *task.Run) (string, error) {
 		return "", err
 	}
 	vm.VCPUs, vm.RAMMiB, vm.DiskGiB = l.VCPUs, l.RAMMiB, snap.DiskGiB
+	vm.LiveVCPUs, vm.LiveRAMMiB, vm.HotCPUs = 0, 0, false
 	if err := tx.UpdateVM(&vm); err != nil {
 		return "", err
 	}
@@ -143,6 +147,6 @@ func revertUndone(tx *store.Tx, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	vm.VCPUs, vm.RAMMiB, vm.DiskGiB = params.VCPUs, params.RAMMiB, params.DiskGiB
+	vm.LiveVCPUs, vm.LiveRAMMiB, vm.DiskGiB = params.Live.VCPUs, params.Live.RAMMiB, params.DiskGiB
 	return tx.UpdateVM(&vm)
 }

@@ -17,9 +17,9 @@ const snapshotTimeout = 30 * time.Minute
 type SnapshotParams struct {
 	SnapshotID int64  `json:"snapshot_id"`
 	Name       string `json:"name"`
-	VCPUs      int    `json:"vcpus,omitempty"` // what the VM had claimed before a revert
-	RAMMiB     int    `json:"ram_mib,omitempty"`
-	DiskGiB    int    `json:"disk_gib,omitempty"`
+
+	Live    baadal.Size `json:"live,omitzero"` // what the VM claimed beside its configuration before a revert
+	DiskGiB int         `json:"disk_gib,omitempty"`
 }
 
 // snapshotCreate makes an internal snapshot, with memory if the VM runs.
