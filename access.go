@@ -22,6 +22,7 @@ const (
 	ActionVMResume   Action = "vm.resume"
 	ActionVMReset    Action = "vm.reset"
 	ActionVMSave     Action = "vm.save"
+	ActionVMClone    Action = "vm.clone"
 	ActionVMEdit     Action = "vm.edit"
 
 	ActionDiskAdd    Action = "disk.add"
@@ -109,6 +110,7 @@ var permissions = map[Action]permission{
 	ActionVMResume:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMReset:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMSave:           {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMClone:          {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionVMEdit:           {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionDiskAdd:          {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionDiskAttach:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},

@@ -14,6 +14,8 @@ const (
 	DiffOrphanDeleted   = "orphan_deleted"  // a folder in vm_deleted that no deleted VM owns
 	DiffOrphanTemplate  = "orphan_template" // a file in vm_templates that no template owns
 	DiffMissingTemplate = "missing_template"
+	DiffOrphanBase      = "orphan_base"      // a folder in vm_bases that no base owns
+	DiffMissingBase     = "missing_base"     // a base without its folder
 	DiffLeakedAddress   = "leaked_address"   // claimed by nothing that lives
 	DiffDHCP            = "dhcp"             // reservations differ from the server's
 	DiffWrongVLAN       = "wrong_vlan"       // a port with another tag than the VM's network

@@ -43,6 +43,8 @@ var (
 	_ workflow.Snapshots  = (*libvirt.Hypervisor)(nil)
 	_ workflow.Migrator   = (*libvirt.Hypervisor)(nil)
 	_ workflow.Disks      = (*disk.Disks)(nil)
+	_ workflow.Bases      = (*disk.Disks)(nil)
+	_ workflow.Freezer    = (*libvirt.Hypervisor)(nil)
 	_ workflow.DiskPlugs  = (*libvirt.Hypervisor)(nil)
 	_ workflow.ExtraDisks = (*disk.Disks)(nil)
 	_ workflow.DHCP       = (*dhcp.ISC)(nil)
@@ -203,7 +205,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 			return workflow.Systems{}, nil, err
 		}
 		return workflow.Systems{
-			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 		}, func() { _ = world.Close() }, nil
 	}
 	signer, err := sshKey(cfg.SSHKey, log)
@@ -213,7 +215,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
 	hyper, files := libvirt.New(pool, libvirt.Options{Logger: log}), disk.New(pool, disk.Options{})
 	s := workflow.Systems{
-		Hypervisor: hyper, Power: hyper, Resizer: hyper, Snapshots: hyper, Migrator: hyper, Disks: files, DiskPlugs: hyper, ExtraDisks: files, Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
+		Hypervisor: hyper, Power: hyper, Resizer: hyper, Snapshots: hyper, Migrator: hyper, Disks: files, Bases: files, Freezer: hyper, DiskPlugs: hyper, ExtraDisks: files, Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
 	}
 	if cfg.DHCP.Kind == "isc" {
 		// The box is reached as a host is, with an id that no host has.

@@ -18,11 +18,15 @@ const (
 	auditEvery = 24 * time.Hour
 )
 
-// schedule does what is due: purges deleted VMs whose retention has ended, asks
+// schedule does what is due: purges deleted VMs whose retention has ended, removes bases that
+// nothing stands on, asks
 // for the daily audit, forgets old sessions, events, tasks and keys.
 func (l *Loops) schedule(ctx context.Context) {
 	l.every(ctx, "schedule", l.opt.Schedule, nil, func(ctx context.Context) error {
 		if err := l.purge(ctx); err != nil {
+			return err
+		}
+		if err := l.removeBases(ctx); err != nil {
 			return err
 		}
 		if err := l.askAudit(ctx); err != nil {
@@ -65,6 +69,29 @@ func (l *Loops) purge(ctx context.Context) error {
 			}
 			t := systemTask(baadal.TaskVMPurge, baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name})
 			t.OwnerID, t.OrganisationID = vm.OwnerID, vm.OrganisationID
+			if err := tx.InsertTask(&t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// removeBases asks for the removal of bases that nothing stands on any more.
+func (l *Loops) removeBases(ctx context.Context) error {
+	return l.db.Update(ctx, func(tx *store.Tx) error {
+		bases, err := tx.UnusedBases()
+		if err != nil {
+			return err
+		}
+		for _, b := range bases {
+			t := systemTask(baadal.TaskBaseRemove, baadal.Subject{Kind: "base", ID: b.ID, Name: b.Origin})
+			if held, err := tx.ActiveTask(t.Subject); err != nil || held != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			if err := tx.InsertTask(&t); err != nil {
 				return err
 			}

@@ -46,6 +46,7 @@ type book struct {
 	claimed   []baadal.Address
 	tasks     []baadal.Task
 	disks     []baadal.Disk // beside the first ones
+	bases     []baadal.Base
 	snapshots map[int64][]baadal.Snapshot // by VM
 }
 
@@ -60,6 +61,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 			b.vms[vm.ID], b.byUUID[vm.UUID] = vm, vm
 		}
 		if b.disks, err = tx.AllExtraDisks(); err != nil {
+			return err
+		}
+		if b.bases, err = tx.AllBases(); err != nil {
 			return err
 		}
 		if b.hosts, err = tx.AllHosts(); err != nil {

@@ -169,9 +169,12 @@ func (c *comparison) compareDatastore(ds baadal.Datastore, entries []baadal.Data
 			c.compareFolder(ds, e)
 		case baadal.DirTemplates:
 			c.compareTemplateFile(ds, e)
+		case baadal.DirBases:
+			c.compareBaseFolder(ds, e)
 		}
 	}
 	c.compareDisks(ds, found)
+	c.compareBases(ds, found)
 	for _, vm := range c.b.vms {
 		if vm.DatastoreID != ds.ID || c.inMotion(vm) || vm.State == baadal.VMUnknown {
 			continue

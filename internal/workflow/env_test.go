@@ -25,6 +25,8 @@ var (
 	_ workflow.Snapshots  = (*simulator.Hypervisor)(nil)
 	_ workflow.Migrator   = (*simulator.Hypervisor)(nil)
 	_ workflow.Disks      = (*simulator.Disks)(nil)
+	_ workflow.Bases      = (*simulator.Disks)(nil)
+	_ workflow.Freezer    = (*simulator.Hypervisor)(nil)
 	_ workflow.DiskPlugs  = (*simulator.Hypervisor)(nil)
 	_ workflow.ExtraDisks = (*simulator.Disks)(nil)
 	_ workflow.DHCP       = (*simulator.DHCP)(nil)
@@ -58,7 +60,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
 	c.sys = workflow.Systems{
-		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 	}
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
@@ -212,7 +214,13 @@ func (c *cloud) state() string {
 			}
 			_, err := tx.Secret(vm.ID)
 			add("vm %s %s %s on %q %q port %d secret %t restorable %t", vm.Identity, vm.UUID, state, vm.Host, vm.Address, vm.VNCPort, err == nil, vm.PurgeAfter != nil)
+			add("vm %s has %+v claims %+v hot %t", vm.Identity, vm.Size(), vm.Claim(), vm.HotCPUs)
 		}
+		bases, err := c.baseLines(tx, vms)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, bases...)
 		snapshots, err := tx.AllSnapshots()
 		if err != nil {
 			return err

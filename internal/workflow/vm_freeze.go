@@ -82,6 +82,14 @@ func (w *Workflows) lookAtDisk(ctx context.Context, r *task.Run, z *freezer) err
 		z.File = z.vm.Identity + ".qcow2"
 	}
 	z.Overlay = z.vm.Identity + "." + z.base.UUID[:8] + ".qcow2"
+	info, err := w.sys.Hypervisor.Domain(ctx, z.host, z.vm.UUID)
+	if err != nil {
+		return err
+	}
+	if info.Saved { // what was saved goes on with the disk that it had
+		return baadal.Errorf(baadal.Conflict, "%s is saved to disk: its disk and its memory must not part", z.vm.Name).WithCode("vm_saved").
+			WithNext("Start it first", "baadal vm start "+z.vm.Name)
+	}
 	chain, err := w.sys.Bases.DiskChain(ctx, z.host, z.disk())
 	if err != nil {
 		return err
