@@ -4,16 +4,17 @@ import "time"
 
 // Domain is a VM as a hypervisor is told to define it.
 type Domain struct {
-	UUID    string
-	Name    string // the VM's identity
-	VMID    int64  // written into the domain's metadata
-	Virt    string // kvm or qemu
-	VCPUs   int
-	RAMMiB  int
-	Disks   []DomainDisk
-	Seed    string // path of the NoCloud ISO; empty for none
-	NICs    []DomainNIC
-	Console string // folder on the host for the VM's sockets (VNC, serial)
+	UUID     string
+	Name     string // the VM's identity
+	VMID     int64  // written into the domain's metadata
+	Virt     string // kvm or qemu
+	VCPUs    int
+	MaxVCPUs int // can be plugged in while it runs; 0 for no more than VCPUs
+	RAMMiB   int
+	Disks    []DomainDisk
+	Seed     string // path of the NoCloud ISO; empty for none
+	NICs     []DomainNIC
+	Console  string // folder on the host for the VM's sockets (VNC, serial)
 }
 
 // DomainDisk is one disk of a domain.

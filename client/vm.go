@@ -22,6 +22,12 @@ func (c *Client) CreateVM(ctx context.Context, in baadal.VMCreate, opt baadal.Ch
 	return call[baadal.Change[baadal.VM]](ctx, c, create("/vms", in, opt))
 }
 
+// EditVM changes a VM; what is nil in the wish stays. Without a change of its
+// size there is no task.
+func (c *Client) EditVM(ctx context.Context, ref string, in baadal.VMEdit, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return call[baadal.Change[baadal.VM]](ctx, c, change(http.MethodPatch, at("vms", ref), in, opt))
+}
+
 // DeleteVM deletes a VM; it can be restored until its retention ends.
 func (c *Client) DeleteVM(ctx context.Context, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
 	return call[baadal.Change[baadal.VM]](ctx, c, change(http.MethodDelete, at("vms", ref), nil, opt))

@@ -25,12 +25,14 @@ func (c *cli) vmCommand() *cobra.Command {
 		c.vmActCommand("shutdown", "Ask the guests to shut down", (*client.Client).ShutdownVM, "%s is shutdown successfully"),
 		c.vmActCommand("reboot", "Restart the guests", (*client.Client).RebootVM, "%s is rebooted successfully"),
 		c.vmActCommand("destroy", "Cut the power of VMs; their disks stay", (*client.Client).DestroyVM, "%s is destroyed successfully"),
+		c.vmEditCommand(),
 		c.vmActCommand("suspend", "Stop the CPUs of VMs; their memory stays", (*client.Client).SuspendVM, "%s is suspend successfully"),
 		c.vmActCommand("resume", "Let paused VMs go on", (*client.Client).ResumeVM, "%s is resumed successfully"),
 		c.vmActCommand("reset", "Press the reset button of VMs", (*client.Client).ResetVM, "%s is reset successfully"),
 		c.vmActCommand("save", "Save VMs to disk and switch them off; start goes on from there", (*client.Client).SaveVM, "%s is saved successfully"),
 		c.vmMigrateCommand(),
 		c.vmSnapshotCommand(),
+		c.vmDiskCommand(),
 		c.vmDeleteCommand(),
 		c.vmActCommand("restore", "Bring deleted VMs back", (*client.Client).RestoreVM, "%s is restored"),
 		c.vmPasswordCommand(),
@@ -106,6 +108,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Address", strings.TrimSpace(v.Address + answered)},
 		{"Network", strings.TrimSuffix(fmt.Sprintf("%s, VLAN %d, MAC %s", v.Network, v.VLAN, v.MAC), ", MAC ")},
 		{"Size", fmt.Sprintf("%s, %s memory, %s disk", plural(v.VCPUs, "vCPU"), mibText(v.RAMMiB), gibText(v.DiskGiB))},
+		{"Runs with", liveText(v)},
 		{"Host", v.Host},
 		{"Placed there", v.Placement},
 		{"Datastore", v.Datastore},
@@ -118,6 +121,21 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Id", fmt.Sprintf("%d, %s", v.ID, v.UUID)},
 		{"Can", actionsText(v.Actions)},
 	})
+}
+
+// liveText says what a VM still runs with, until its next cold start.
+func liveText(v baadal.VM) string {
+	var parts []string
+	if v.LiveVCPUs != 0 {
+		parts = append(parts, plural(v.LiveVCPUs, "vCPU"))
+	}
+	if v.LiveRAMMiB != 0 {
+		parts = append(parts, mibText(v.LiveRAMMiB)+" memory")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return strings.Join(parts, ", ") + " until its next cold start"
 }
 
 func reloadVM(ctx context.Context, api *client.Client, ch baadal.Change[baadal.VM]) (baadal.VM, error) {

@@ -47,7 +47,7 @@ func XML(d baadal.Domain) (string, error) {
 		UUID:     d.UUID,
 		Metadata: &libvirtxml.DomainMetadata{XML: fmt.Sprintf(`<baadal:vm xmlns:baadal="%s" id="%d"/>`, metadataURI, d.VMID)},
 		Memory:   &libvirtxml.DomainMemory{Value: uint(d.RAMMiB), Unit: "MiB"},
-		VCPU:     &libvirtxml.DomainVCPU{Value: uint(d.VCPUs)},
+		VCPU:     vcpus(d),
 		OS: &libvirtxml.DomainOS{
 			Type: &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "pc", Type: "hvm"},
 			// The first disk; a VM without a system on it says so on its screen.
@@ -68,6 +68,14 @@ func XML(d baadal.Domain) (string, error) {
 		return "", fmt.Errorf("write domain XML: %w", err)
 	}
 	return text, nil
+}
+
+// vcpus is how many a domain starts with, and has room for.
+func vcpus(d baadal.Domain) *libvirtxml.DomainVCPU {
+	if d.MaxVCPUs <= d.VCPUs {
+		return &libvirtxml.DomainVCPU{Value: uint(d.VCPUs)} //nolint:gosec // checked
+	}
+	return &libvirtxml.DomainVCPU{Value: uint(d.MaxVCPUs), Current: uint(d.VCPUs)} //nolint:gosec // checked
 }
 
 func check(d baadal.Domain) error {

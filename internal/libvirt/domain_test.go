@@ -32,7 +32,7 @@ func fullDomain() baadal.Domain {
 func TestXMLGolden(t *testing.T) {
 	t.Parallel()
 	kvm := fullDomain()
-	kvm.Virt = "kvm"
+	kvm.Virt, kvm.MaxVCPUs = "kvm", 8
 	bare := fullDomain()
 	bare.Seed, bare.NICs, bare.Disks = "", nil, bare.Disks[:1]
 	odd := fullDomain()

@@ -148,6 +148,25 @@ func judge(h baadal.Host, stores []baadal.Datastore, want Want, lim Limits) baad
 	return v
 }
 
+// Grow says whether a VM on a host may have a size, which is so much more than
+// what it claims there already; Exhausted, with numbers, if there is no room.
+func Grow(h baadal.Host, size, more baadal.Size, lim Limits) error {
+	cpuLimit, ramLimit := int(float64(h.CPUs)*lim.CPURatio), int(float64(h.RAMMiB)*lim.RAMRatio)
+	reason := ""
+	switch {
+	case more.VCPUs > 0 && size.VCPUs > h.CPUs:
+		reason = fmt.Sprintf("it has %d CPUs, fewer than the %d of the VM", h.CPUs, size.VCPUs)
+	case more.VCPUs > 0 && h.ClaimedVCPUs+more.VCPUs > cpuLimit:
+		reason = fmt.Sprintf("vCPUs: %d of %d are claimed, %d more are needed", h.ClaimedVCPUs, cpuLimit, more.VCPUs)
+	case more.RAMMiB > 0 && h.ClaimedRAMMiB+more.RAMMiB > ramLimit:
+		reason = fmt.Sprintf("memory: %d of %d MiB are claimed, %d more are needed", h.ClaimedRAMMiB, ramLimit, more.RAMMiB)
+	default:
+		return nil
+	}
+	return baadal.Errorf(baadal.Exhausted, "%s has no room for it", h.Name).WithCode("no_host").WithDetail("%s", reason).
+		WithNext("See what the hosts have left", "baadal host list")
+}
+
 // notMounted names a datastore that the host was seen not to mount.
 func notMounted(h baadal.Host, stores []baadal.Datastore) string {
 	for _, ds := range stores {

@@ -36,6 +36,10 @@ var bodies = map[string]string{
 	"create-network":  `{"name":"new","vlan":77,"cidr":"10.77.0.0/24"}`,
 	"create-vm":       `{"name":"new","template":"one"}`,
 	"run-audit":       `{}`,
+	"edit-vm":         `{"purpose":"new"}`,
+	"add-disk":        `{"size_gib":1}`,
+	"grow-disk":       `{"size_gib":100}`,
+	"limit-disk":      `{"bytes_per_second":1048576,"iops":100}`,
 	"create-snapshot": `{"name":"new"}`,
 
 	"set-snapshot-schedule": `{"daily":true,"weekly":false,"monthly":false,"yearly":false}`,
@@ -104,7 +108,7 @@ func (th things) path(route, id string, r relation) string {
 	case "settings":
 		ref = "vm.retention"
 	}
-	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one").Replace(route)
+	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one", "{disk}", "vda").Replace(route)
 	// Nothing shall be gone for the next call.
 	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-network", "create-user"}, id) {
 		p += "?dry_run=true"

@@ -13,6 +13,8 @@ func (s *Server) vmRoutes() []route {
 			codes("exists", "bad_name", "bad_ssh_key", "no_address", "no_host", "no_datastore", "datastore_full", "no_network",
 				"network_not_ready", "network_deleting", "template_not_ready", "no_vnc_port", "not_found")),
 		on("GET", "/vms/{ref}", "get-vm", "Show a VM", baadal.ActionVMRead, s.getVM, codes("ambiguous")),
+		on("PATCH", "/vms/{ref}", "edit-vm", "Change a VM's size, name or purpose; the task says what holds now and what from its next cold start on",
+			baadal.ActionVMEdit, s.editVM, change, actCodes, codes("bad_name", "exists", "no_change", "no_host", "vm_saved")),
 		on("DELETE", "/vms/{ref}", "delete-vm", "Delete a VM; it can be restored until its retention ends",
 			baadal.ActionVMDelete, s.actVM(baadal.ActionVMDelete), change, actCodes),
 		on("POST", "/vms/{ref}/start", "start-vm", "Start a VM", baadal.ActionVMStart, s.actVM(baadal.ActionVMStart), change,
@@ -60,6 +62,15 @@ func (s *Server) createVM(ctx context.Context, in *struct {
 
 func (s *Server) getVM(ctx context.Context, in *struct{ Ref }) (*oneOut[baadal.VM], error) {
 	return one(s.svc.VM(ctx, actor(ctx), in.Ref.Ref))
+}
+
+func (s *Server) editVM(ctx context.Context, in *struct {
+	Ref
+	Options
+	Body baadal.VMEdit
+},
+) (*changeOut[baadal.VM], error) {
+	return changed(s.svc.EditVM(ctx, actor(ctx), in.Ref.Ref, in.Body, in.change()))
 }
 
 // changeIn is a change of one thing without a body.

@@ -17,6 +17,7 @@ type domain struct {
 	Persistent bool
 	Deaf       bool           `json:",omitzero"`  // the guest ignores shutdown and reboot
 	Saved      *baadal.Domain `json:",omitempty"` // what it ran with when its memory was saved; nil if none is
+	Balloon    int            `json:",omitzero"`  // MiB that are left to the guest; 0 for all
 	Since      time.Time      // of State
 	Booted     time.Time      `json:",omitzero"`  // when the guest began to boot
 	OffAt      time.Time      `json:",omitzero"`  // when the guest will be down
@@ -163,7 +164,7 @@ func (w *World) stop(d *domain, state baadal.VMState, at time.Time) {
 	}
 	w.unregister(d)
 	d.Migrating = false
-	d.Live, d.Open, d.Booted, d.OffAt, d.RebootAt = nil, nil, time.Time{}, time.Time{}, time.Time{}
+	d.Live, d.Open, d.Booted, d.OffAt, d.RebootAt, d.Balloon = nil, nil, time.Time{}, time.Time{}, time.Time{}, 0
 	delete(d.host.pending, d)
 	if !d.Persistent {
 		delete(d.host.Domains, d.Def.UUID)

@@ -48,7 +48,7 @@ func New(db *store.DB, sys Systems, opt Options) *Workflows {
 func (w *Workflows) Bodies() []task.Body {
 	return []task.Body{
 		w.vmCreate(), w.vmStart(), w.vmShutdown(), w.vmReboot(), w.vmDestroy(), w.vmDelete(), w.vmRestore(), w.vmPurge(), w.vmMigrate(),
-		w.vmSuspend(), w.vmResume(), w.vmReset(), w.vmSave(),
+		w.vmSuspend(), w.vmResume(), w.vmReset(), w.vmSave(), w.vmEdit(),
 		w.snapshotCreate(), w.snapshotRevert(), w.snapshotDelete(),
 		w.hostAdd(), w.hostCheck(),
 		w.templateImport(), w.templateDelete(),

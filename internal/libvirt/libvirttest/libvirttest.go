@@ -31,6 +31,11 @@ type Hypervisor interface {
 	Reset(ctx context.Context, host baadal.Host, uuid string) error
 	Save(ctx context.Context, host baadal.Host, uuid string) error
 	Discard(ctx context.Context, host baadal.Host, uuid string) error
+
+	// The contract of these is workflow.Resizer's.
+	Size(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainSize, error)
+	PlugVCPUs(ctx context.Context, host baadal.Host, uuid string, n int) error
+	SetBalloon(ctx context.Context, host baadal.Host, uuid string, mib int) error
 }
 
 // Fixture is a hypervisor with one host to work on.
@@ -50,6 +55,9 @@ type Fixture struct {
 
 	// NoReset says that the driver cannot reset a domain.
 	NoReset bool
+
+	// DeafBalloon says that there is no guest that gives memory back.
+	DeafBalloon bool
 }
 
 // Exercise runs the suite. newFixture is called once per test.
@@ -70,6 +78,7 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Suspend", testSuspend},
 		{"Reset", testReset},
 		{"Save", testSave},
+		{"Resize", testResize},
 		{"Unknown", testUnknown},
 		{"Domains", testDomains},
 		{"Events", testEvents},

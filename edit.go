@@ -1,0 +1,56 @@
+package baadal
+
+// VMEdit is the wish to change a VM; what is nil stays as it is.
+type VMEdit struct {
+	Name    *string `json:"name,omitempty" minLength:"1" maxLength:"30" doc:"Its domain, folder and the guest's host name stay as they are."`
+	Purpose *string `json:"purpose,omitempty" maxLength:"512"`
+	VCPUs   *int    `json:"vcpus,omitempty" minimum:"1" maximum:"64" doc:"More are plugged in while it runs, if it was started with room for them; fewer at its next cold start."`
+	RAMMiB  *int    `json:"ram_mib,omitempty" minimum:"64" maximum:"1048576" doc:"MiB. While it runs the guest is asked to make do with less, or gets it back up to what it was started with; the rest at its next cold start."`
+}
+
+// Validate checks the wish by itself.
+func (e VMEdit) Validate() error {
+	if e.Name != nil {
+		if err := CheckName("name", *e.Name); err != nil {
+			return err
+		}
+	}
+	if e.Purpose != nil && len(*e.Purpose) > 512 {
+		return Errorf(Invalid, "the purpose is longer than 512 bytes").WithField("purpose")
+	}
+	if e.VCPUs != nil && (*e.VCPUs < 1 || *e.VCPUs > MaxVCPUs) {
+		return Errorf(Invalid, "%d vCPUs is out of range", *e.VCPUs).WithField("vcpus").WithDetail("1 to %d are possible", MaxVCPUs)
+	}
+	if e.RAMMiB != nil && *e.RAMMiB < MinRAMMiB {
+		return Errorf(Invalid, "%d MiB of memory is too little", *e.RAMMiB).WithField("ram_mib").WithDetail("the least is %d MiB", MinRAMMiB)
+	}
+	return nil
+}
+
+// Size is what a VM has of its host.
+type Size struct {
+	VCPUs  int `json:"vcpus"`
+	RAMMiB int `json:"ram_mib"`
+}
+
+// Size is what the VM is configured to have.
+func (vm *VM) Size() Size { return Size{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB} }
+
+// Claim is what the VM takes of its host: the larger of what it is to have and
+// what it still runs with.
+func (vm *VM) Claim() Size {
+	return Size{VCPUs: max(vm.VCPUs, vm.LiveVCPUs), RAMMiB: max(vm.RAMMiB, vm.LiveRAMMiB)}
+}
+
+// VCPUHeadroom is how many vCPUs a VM that starts with n of them can have before
+// its next start: twice as many, and at least 4. A vCPU that is not plugged in
+// costs its host nothing, and the guest a few kilobytes.
+func VCPUHeadroom(n int) int { return max(n, min(max(4, 2*n), MaxVCPUs)) }
+
+// DomainSize is what an active domain has and can have before its next start.
+type DomainSize struct {
+	VCPUs     int
+	MaxVCPUs  int
+	RAMMiB    int // what the balloon leaves to the guest
+	MaxRAMMiB int // what it was started with
+}
