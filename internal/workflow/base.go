@@ -9,12 +9,13 @@ import (
 )
 
 // baseRemove removes a base that nothing stands on any more. Both the store and
-// the datastore must say so.
+// the datastore must say so. There is no way back: a base that it failed to
+// remove is not used again, and the next task goes on.
 func (w *Workflows) baseRemove() task.Body {
 	return task.Body{
 		Kind: baadal.TaskBaseRemove,
 		Steps: []task.Step{
-			{Name: "claim", Do: w.claimBase, Undo: w.unclaimBase},
+			{Name: "claim", Do: w.claimBase},
 			{Name: "remove", Do: w.removeBase},
 		},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
@@ -37,16 +38,6 @@ func (w *Workflows) claimBase(ctx context.Context, r *task.Run) error {
 			return baadal.Errorf(baadal.Conflict, "%d VMs or bases stand on the base of %s", b.Standing, b.Origin).WithCode("base_in_use")
 		}
 		return tx.SetBase(b.ID, baadal.BaseRemoving, b.ParentID)
-	})
-}
-
-func (w *Workflows) unclaimBase(ctx context.Context, r *task.Run) error {
-	return w.db.Update(ctx, func(tx *store.Tx) error {
-		b, err := tx.Base(r.Task.Subject.ID)
-		if err != nil || b.State != baadal.BaseRemoving {
-			return ignoreMissing(err)
-		}
-		return tx.SetBase(b.ID, baadal.BaseReady, b.ParentID)
 	})
 }
 

@@ -39,12 +39,6 @@ func snapshotted(tb testing.TB, c *cloud) {
 	c.finish(tb, ch.Task, err)
 }
 
-// unused makes a base that nothing stands on.
-func unused(tb testing.TB, c *cloud) {
-	tb.Helper()
-	c.finish(tb, c.clone(tb, "ml", baadal.VMClone{Full: true}), nil)
-}
-
 func (c *cloud) bases(tb testing.TB) (all []baadal.Base) {
 	tb.Helper()
 	if err := c.db.View(context.Background(), func(tx *store.Tx) (err error) { all, err = tx.AllBases(); return err }); err != nil {
@@ -60,17 +54,6 @@ func cloneCases() []tasktest.Case {
 		cloning("clone vm that was cloned before", baadal.VMClone{}, cloned),
 		cloning("clone running vm with a snapshot", baadal.VMClone{}, snapshotted),
 		cloning("clone stopped vm in full", baadal.VMClone{Full: true}, off),
-		workflowCase("remove base", func(tb testing.TB, c *cloud) {
-			c.vm(tb, "ml")
-			unused(tb, c)
-		}, func(tb testing.TB, c *cloud) int64 {
-			b := c.bases(tb)[0]
-			t := baadal.Task{Kind: baadal.TaskBaseRemove, Subject: baadal.Subject{Kind: "base", ID: b.ID, Name: b.Origin}, Exclusive: true}
-			if err := c.db.Update(context.Background(), func(tx *store.Tx) error { return tx.InsertTask(&t) }); err != nil {
-				tb.Fatal(err)
-			}
-			return t.ID
-		}),
 	}
 }
 
