@@ -29,6 +29,9 @@ func (l *Loops) schedule(ctx context.Context) {
 		if err := l.removeBases(ctx); err != nil {
 			return err
 		}
+		if err := l.snapshots(ctx); err != nil {
+			return err
+		}
 		if err := l.askAudit(ctx); err != nil {
 			return err
 		}

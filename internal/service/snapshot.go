@@ -121,15 +121,7 @@ func roomForSnapshot(tx *store.Tx, vm *baadal.VM, settings baadal.SettingValues)
 	if err != nil {
 		return err
 	}
-	need := int64(settings.Int(baadal.SettingDiskReserve)) << 20
-	if vm.State != baadal.VMOff {
-		need += int64(vm.RAMMiB) << 20
-	}
-	if ds.MeasuredAt != nil && ds.Free < need {
-		return baadal.Errorf(baadal.Exhausted, "datastore %s has no room for a snapshot", ds.Name).WithCode("datastore_full").
-			WithDetail("%d MiB may be needed, %d are free", need>>20, ds.Free>>20).WithNext("See what lies there", "baadal datastore show "+ds.Name)
-	}
-	return nil
+	return placement.RoomForSnapshot(ds, *vm, placement.LimitsOf(settings))
 }
 
 // RevertSnapshot makes the task that brings a VM back to a snapshot. Hardware
