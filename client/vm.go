@@ -22,6 +22,16 @@ func (c *Client) CreateVM(ctx context.Context, in baadal.VMCreate, opt baadal.Ch
 	return call[baadal.Change[baadal.VM]](ctx, c, create("/vms", in, opt))
 }
 
+// VMHistory returns one page of what happened to a VM, newest first.
+func (c *Client) VMHistory(ctx context.Context, ref string, q baadal.ListQuery) (baadal.List[baadal.Event], error) {
+	return call[baadal.List[baadal.Event]](ctx, c, get(at("vms", ref, "history"), listQuery(q)))
+}
+
+// VMStats returns what a VM uses now.
+func (c *Client) VMStats(ctx context.Context, ref string) (baadal.VMStats, error) {
+	return call[baadal.VMStats](ctx, c, get(at("vms", ref, "stats"), nil))
+}
+
 // EditVM changes a VM; what is nil in the wish stays. Without a change of its
 // size there is no task.
 func (c *Client) EditVM(ctx context.Context, ref string, in baadal.VMEdit, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
@@ -82,6 +92,12 @@ func (c *Client) RestoreVM(ctx context.Context, ref string, opt baadal.ChangeOpt
 // MigrateVM moves a VM to another host.
 func (c *Client) MigrateVM(ctx context.Context, ref string, in baadal.VMMigrate, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
 	return call[baadal.Change[baadal.VM]](ctx, c, change(http.MethodPost, at("vms", ref, "migrate"), in, opt))
+}
+
+// CloneVM makes clones of a VM. The change's resource is the VM itself; its
+// task has a part for each clone.
+func (c *Client) CloneVM(ctx context.Context, ref string, in baadal.VMClone, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
+	return call[baadal.Change[baadal.VM]](ctx, c, create(at("vms", ref, "clones"), in, opt))
 }
 
 func (c *Client) actVM(ctx context.Context, ref, act string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {

@@ -104,6 +104,7 @@ func (c *cli) showTask(t baadal.Task) {
 		{"Deadline", deadline},
 		{"Can", actionsText(t.Actions)},
 	})
+	c.showChildren(t.Children)
 	if len(t.Steps) == 0 {
 		return
 	}

@@ -13,6 +13,10 @@ func (s *Server) vmRoutes() []route {
 			codes("exists", "bad_name", "bad_ssh_key", "no_address", "no_host", "no_datastore", "datastore_full", "no_network",
 				"network_not_ready", "network_deleting", "template_not_ready", "no_vnc_port", "not_found")),
 		on("GET", "/vms/{ref}", "get-vm", "Show a VM", baadal.ActionVMRead, s.getVM, codes("ambiguous")),
+		on("GET", "/vms/{ref}/history", "list-vm-history", "List what happened to a VM, with who, when, and old and new values",
+			baadal.ActionVMRead, s.listVMHistory, codes("ambiguous")),
+		on("GET", "/vms/{ref}/stats", "get-vm-stats", "Show what a VM uses now: CPU, memory, disk and network rates",
+			baadal.ActionVMRead, s.getVMStats, codes("ambiguous", "vm_state", "no_stats")),
 		on("PATCH", "/vms/{ref}", "edit-vm", "Change a VM's size, name or purpose; the task says what holds now and what from its next cold start on",
 			baadal.ActionVMEdit, s.editVM, change, actCodes, codes("bad_name", "exists", "no_change", "no_host", "vm_saved")),
 		on("DELETE", "/vms/{ref}", "delete-vm", "Delete a VM; it can be restored until its retention ends",
@@ -38,6 +42,8 @@ func (s *Server) vmRoutes() []route {
 			codes("no_address", "no_host", "datastore_full", "no_vnc_port", "retention_over")),
 		on("POST", "/vms/{ref}/migrate", "migrate-vm", "Move a VM to another host; it keeps running", baadal.ActionVMMigrate, s.migrateVM, change,
 			actCodes, codes("no_host", "same_host", "vm_saved", "not_found")),
+		on("POST", "/vms/{ref}/clones", "clone-vm", "Make clones of a VM; the task has a part for each", baadal.ActionVMClone, s.cloneVM, creation,
+			actCodes, codes("vm_saved", "bad_name", "exists", "no_address", "no_host", "datastore_full", "no_vnc_port", "not_found")),
 		on("POST", "/vms/{ref}/console-password", "take-vm-password",
 			"Take the password of a VM's first user; it is shown once", baadal.ActionVMPassword, s.takeVMPassword, codes("password_taken", "vm_busy", "ambiguous")),
 	}
@@ -71,6 +77,28 @@ func (s *Server) editVM(ctx context.Context, in *struct {
 },
 ) (*changeOut[baadal.VM], error) {
 	return changed(s.svc.EditVM(ctx, actor(ctx), in.Ref.Ref, in.Body, in.change()))
+}
+
+func (s *Server) cloneVM(ctx context.Context, in *struct {
+	Ref
+	Options
+	Body baadal.VMClone
+},
+) (*changeOut[baadal.VM], error) {
+	return made(s.svc.CloneVM(ctx, actor(ctx), in.Ref.Ref, in.Body, in.change()))
+}
+
+func (s *Server) listVMHistory(ctx context.Context, in *struct {
+	Ref
+	Page
+},
+) (*listOut[baadal.Event], error) {
+	return listed(s.svc.VMHistory(ctx, actor(ctx), in.Ref.Ref, in.query()))
+}
+
+func (s *Server) getVMStats(ctx context.Context, in *struct{ Ref }) (*struct{ Body baadal.VMStats }, error) {
+	stats, err := s.svc.VMStats(ctx, actor(ctx), in.Ref.Ref)
+	return &struct{ Body baadal.VMStats }{stats}, err
 }
 
 // changeIn is a change of one thing without a body.

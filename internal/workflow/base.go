@@ -19,9 +19,47 @@ func (w *Workflows) baseRemove() task.Body {
 			{Name: "remove", Do: w.removeBase},
 		},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
-			return "the base of " + r.Task.Subject.Name + " is removed", tx.DeleteBase(r.Task.Subject.ID)
+			b, err := tx.Base(r.Task.Subject.ID)
+			if err != nil {
+				return "", err
+			}
+			if err := tx.DeleteBase(b.ID); err != nil {
+				return "", err
+			}
+			return "the base of " + b.Origin + " is removed", freeBase(tx, b.ParentID)
 		},
 	}
+}
+
+// forgetVM forgets a VM whose disks are gone, and asks for the removal of the
+// base that it stood on if it was the last one.
+func forgetVM(tx *store.Tx, id int64) error {
+	vm, err := tx.VM(id)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	if err := tx.DeleteVM(id); err != nil {
+		return err
+	}
+	return freeBase(tx, vm.BaseID)
+}
+
+// freeBase asks for the removal of a base if nothing stands on it. The schedule
+// does so too, for what was forgotten.
+func freeBase(tx *store.Tx, id int64) error {
+	b, err := tx.Base(id)
+	if id == 0 || err != nil || b.Standing > 0 || b.State == baadal.BaseMaking {
+		return ignoreMissing(err)
+	}
+	system := baadal.System().User
+	t := baadal.Task{
+		Kind: baadal.TaskBaseRemove, Subject: baadal.Subject{Kind: "base", ID: b.ID, Name: b.Origin},
+		RequesterID: system.ID, Requester: system.Username, OwnerID: system.ID, Exclusive: true,
+	}
+	if held, err := tx.ActiveTask(t.Subject); err != nil || held != nil {
+		return err
+	}
+	return tx.InsertTask(&t)
 }
 
 // claimBase makes sure that nobody puts a clone on the base from here on.

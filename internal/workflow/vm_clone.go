@@ -143,6 +143,13 @@ func clonesDone(tx *store.Tx, r *task.Run) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	params, err := task.Params[CloneParams](r)
+	if err != nil {
+		return "", err
+	}
+	if err := freeBase(tx, params.Base); err != nil { // full copies stand on nothing
+		return "", err
+	}
 	_, failed, first := tally(children)
 	switch n := len(children); {
 	case failed > 0:

@@ -122,7 +122,7 @@ func vmDeleted(tx *store.Tx, r *task.Run) (string, error) {
 		return "", err
 	}
 	if a.Nothing && len(disks) == 0 {
-		return message, tx.DeleteVM(vm.ID)
+		return message, forgetVM(tx, vm.ID)
 	}
 	settings, err := tx.SettingValues()
 	if err != nil {

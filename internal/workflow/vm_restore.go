@@ -47,7 +47,7 @@ func (w *Workflows) vmPurge() task.Body {
 		Kind:  baadal.TaskVMPurge,
 		Steps: []task.Step{{Name: "remove", Do: w.purgeImage}, {Name: "remove disks", Do: w.purgeDisks}},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
-			return r.Task.Subject.Name + " is purged", tx.DeleteVM(r.Task.Subject.ID)
+			return r.Task.Subject.Name + " is purged", forgetVM(tx, r.Task.Subject.ID)
 		},
 	}
 }
