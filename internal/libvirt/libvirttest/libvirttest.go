@@ -32,10 +32,22 @@ type Hypervisor interface {
 	Save(ctx context.Context, host baadal.Host, uuid string) error
 	Discard(ctx context.Context, host baadal.Host, uuid string) error
 
+	// The contract of these is workflow.Snapshots'.
+	Snapshots(ctx context.Context, host baadal.Host, uuid string) ([]baadal.DomainSnapshot, error)
+	CreateSnapshot(ctx context.Context, host baadal.Host, uuid, name, description string) error
+	CheckRevert(ctx context.Context, host baadal.Host, uuid, name string) error
+	RevertSnapshot(ctx context.Context, host baadal.Host, uuid, name string) error
+	DeleteSnapshot(ctx context.Context, host baadal.Host, uuid, name string) error
+	ForgetSnapshots(ctx context.Context, host baadal.Host, uuid string) error
+	RedefineSnapshots(ctx context.Context, host baadal.Host, uuid string, snaps []baadal.DomainSnapshot) error
+
 	// The contract of these is workflow.Resizer's.
 	Size(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainSize, error)
 	PlugVCPUs(ctx context.Context, host baadal.Host, uuid string, n int) error
 	SetBalloon(ctx context.Context, host baadal.Host, uuid string, mib int) error
+
+	// The contract of this is workflow.Stats's.
+	Stats(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)
 }
 
 // Fixture is a hypervisor with one host to work on.
@@ -55,6 +67,11 @@ type Fixture struct {
 
 	// NoReset says that the driver cannot reset a domain.
 	NoReset bool
+
+	NoImages bool // its snapshots have no data apart from their descriptions
+
+	// NoCounters says that the driver lists active domains but counts nothing.
+	NoCounters bool
 
 	// DeafBalloon says that there is no guest that gives memory back.
 	DeafBalloon bool
@@ -79,6 +96,9 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Reset", testReset},
 		{"Save", testSave},
 		{"Resize", testResize},
+		{"Stats", testStats},
+		{"Snapshots", testSnapshots},
+		{"CarrySnapshots", testCarrySnapshots},
 		{"Unknown", testUnknown},
 		{"Domains", testDomains},
 		{"Events", testEvents},
