@@ -40,6 +40,7 @@ var (
 	_ workflow.Hypervisor = (*libvirt.Hypervisor)(nil)
 	_ workflow.Power      = (*libvirt.Hypervisor)(nil)
 	_ workflow.Resizer    = (*libvirt.Hypervisor)(nil)
+	_ workflow.Stats      = (*libvirt.Hypervisor)(nil)
 	_ workflow.Snapshots  = (*libvirt.Hypervisor)(nil)
 	_ workflow.Migrator   = (*libvirt.Hypervisor)(nil)
 	_ workflow.Disks      = (*disk.Disks)(nil)
@@ -47,6 +48,7 @@ var (
 	_ workflow.Freezer    = (*libvirt.Hypervisor)(nil)
 	_ workflow.DiskPlugs  = (*libvirt.Hypervisor)(nil)
 	_ workflow.ExtraDisks = (*disk.Disks)(nil)
+	_ workflow.Sizer      = (*disk.Disks)(nil)
 	_ workflow.DHCP       = (*dhcp.ISC)(nil)
 	_ workflow.Prober     = (*probe.Prober)(nil)
 	_ workflow.Guests     = (*probe.Guests)(nil)
@@ -120,16 +122,16 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	spool := filepath.Join(cfg.State, "uploads")
 	queue := task.New(db, task.Options{Workers: cfg.Workers, Logger: log, Slots: slots(db)})
 	queue.Register(workflow.New(db, systems, workflow.Options{Spool: spool, Logger: log}).Bodies()...)
-	svc := service.New(db, queue, service.Options{Prober: systems.Prober, Spool: spool, Logger: log})
+	loops := reconcile.New(db, reconcile.Systems{
+		Hypervisor: systems.Hypervisor, Alive: systems.Prober.Alive, Usage: systems.Disks.Usage, DiskSizes: systems.Sizer.DiskSizes, Answers: systems.Guests.Answers, Stats: systems.Stats.Stats,
+	}, reconcile.Options{Logger: log})
+	svc := service.New(db, queue, service.Options{Prober: systems.Prober, Stats: loops.VMStats, Spool: spool, Logger: log})
 	if err := bootstrap(ctx, out, svc); err != nil {
 		return err
 	}
 	if err := queue.Start(ctx); err != nil {
 		return err
 	}
-	loops := reconcile.New(db, reconcile.Systems{
-		Hypervisor: systems.Hypervisor, Alive: systems.Prober.Alive, Usage: systems.Disks.Usage, Answers: systems.Guests.Answers,
-	}, reconcile.Options{Logger: log})
 	loops.Start(ctx)
 
 	proxies, err := cfg.proxies()
@@ -199,13 +201,13 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	if o.simulate > 0 {
 		world, err := simulator.Open(simulator.Config{
 			Dir: filepath.Join(cfg.State, "simulator"), Hosts: o.simulate, Logger: log,
-			StartTime: 300 * time.Millisecond, ShutdownTime: 3 * time.Second, BootTime: 6 * time.Second, MigrateTime: 4 * time.Second,
+			StartTime: 300 * time.Millisecond, ShutdownTime: 3 * time.Second, BootTime: 6 * time.Second, MigrateTime: 2 * time.Second,
 		})
 		if err != nil {
 			return workflow.Systems{}, nil, err
 		}
 		return workflow.Systems{
-			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Stats: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 		}, func() { _ = world.Close() }, nil
 	}
 	signer, err := sshKey(cfg.SSHKey, log)
@@ -215,7 +217,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
 	hyper, files := libvirt.New(pool, libvirt.Options{Logger: log}), disk.New(pool, disk.Options{})
 	s := workflow.Systems{
-		Hypervisor: hyper, Power: hyper, Resizer: hyper, Snapshots: hyper, Migrator: hyper, Disks: files, Bases: files, Freezer: hyper, DiskPlugs: hyper, ExtraDisks: files, Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
+		Hypervisor: hyper, Power: hyper, Resizer: hyper, Stats: hyper, Snapshots: hyper, Migrator: hyper, Disks: files, Bases: files, Freezer: hyper, DiskPlugs: hyper, ExtraDisks: files, Sizer: files, Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
 	}
 	if cfg.DHCP.Kind == "isc" {
 		// The box is reached as a host is, with an id that no host has.

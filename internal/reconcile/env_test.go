@@ -23,7 +23,7 @@ const mount = "/mnt/datastore"
 const never = 1000 * time.Hour
 
 // rarely are options with which a test sees nothing but what it asks for.
-var rarely = reconcile.Options{HostCheck: never, FullLook: never, Datastores: never, Guests: never, Schedule: never}
+var rarely = reconcile.Options{HostCheck: never, FullLook: never, Datastores: never, Disks: never, Guests: never, Schedule: never}
 
 // cloud is a store, a simulated world and the loops on them. Its tests run in a
 // bubble of synctest: time passes only while nothing happens, so how long the
@@ -130,7 +130,7 @@ func (c *cloud) furnish(t *testing.T, hosts int) {
 // start runs the loops.
 func (c *cloud) start(opt reconcile.Options) {
 	c.loops = reconcile.New(c.db, reconcile.Systems{
-		Hypervisor: c.world.Hypervisor(), Alive: c.world.Prober().Alive, Usage: c.world.Disks().Usage, Answers: c.world.Guests().Answers,
+		Hypervisor: c.world.Hypervisor(), Alive: c.world.Prober().Alive, Usage: c.world.Disks().Usage, DiskSizes: c.world.Disks().DiskSizes, Answers: c.world.Guests().Answers,
 	}, opt)
 	c.loops.Start(context.Background())
 }

@@ -28,7 +28,9 @@ type Systems struct {
 	Hypervisor Hypervisor
 	Alive      func(ctx context.Context, host baadal.Host) error
 	Usage      func(ctx context.Context, host baadal.Host, ds baadal.Datastore) (baadal.DatastoreUsage, error)
+	DiskSizes  func(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DiskSize, error)
 	Answers    func(ctx context.Context, address string) bool
+	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error) // of active domains; nil: no figures
 }
 
 // Options bound how often the loops look. Zero fields get the defaults.
@@ -36,6 +38,8 @@ type Options struct {
 	HostCheck  time.Duration // one round trip to each host; 5 s
 	FullLook   time.Duration // all domains of a host, beside its events; 1 min
 	Datastores time.Duration // measuring; 1 min
+	Disks      time.Duration // measuring the files of disks; 5 min
+	Stats      time.Duration // figures of each host's domains; 5 s
 	Guests     time.Duration // asking new guests for an answer; 1 s
 	Schedule   time.Duration // purging, pruning, the nightly audit; 10 min
 	Logger     *slog.Logger
@@ -43,7 +47,7 @@ type Options struct {
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
-		&o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Datastores: time.Minute, &o.Guests: time.Second, &o.Schedule: 10 * time.Minute,
+		&o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Schedule: 10 * time.Minute,
 	} {
 		if *d == 0 {
 			*d = v
@@ -62,6 +66,8 @@ type Loops struct {
 	log  *slog.Logger
 	stop context.CancelFunc
 	wg   sync.WaitGroup
+
+	stats statsBook
 }
 
 // New makes the loops; Start runs them.
@@ -73,7 +79,7 @@ func New(db *store.DB, sys Systems, opt Options) *Loops {
 // Start runs the loops in the background until Stop.
 func (l *Loops) Start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.guests, l.schedule} {
+	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.schedule} {
 		l.wg.Go(func() { loop(ctx) })
 	}
 }

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"baadal"
@@ -99,8 +100,33 @@ func (l *Loops) removeBases(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		return purgeDisks(tx)
 	})
+}
+
+// purgeDisks asks for the end of deleted disks whose retention has ended; a VM
+// that is busy gets its turn later.
+func purgeDisks(tx *store.Tx) error {
+	disks, err := tx.PurgeableDisks()
+	if err != nil {
+		return err
+	}
+	for _, k := range disks {
+		vm, err := tx.VM(k.VMID)
+		if err != nil {
+			return err
+		}
+		if vm.Task != nil {
+			continue
+		}
+		t := systemTask(baadal.TaskDiskPurge, baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name})
+		t.Params = json.RawMessage(fmt.Sprintf(`{"disk_id":%d}`, k.ID))
+		t.OwnerID, t.OrganisationID = vm.OwnerID, vm.OrganisationID
+		if err := tx.InsertTask(&t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Loops) askAudit(ctx context.Context) error {

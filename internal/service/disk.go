@@ -125,6 +125,20 @@ func claimRoom(tx *store.Tx, vm *baadal.VM, want placement.Want) (baadal.Datasto
 	return placement.ChooseDatastore(host, stores, want, placement.LimitsOf(settings))
 }
 
+// mountingAll chooses again for a VM that has disks on several datastores: its
+// host must mount all of them.
+func mountingAll(tx *store.Tx, vm baadal.VM, choice placement.Choice, settings baadal.SettingValues) (placement.Choice, error) {
+	stores, err := datastoresOf(tx, vm)
+	if err != nil || len(stores) < 2 {
+		return choice, err
+	}
+	hosts, err := tx.AllHosts()
+	if err != nil {
+		return choice, err
+	}
+	return placement.ChooseHost(hosts, stores, placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB}, placement.LimitsOf(settings))
+}
+
 // ActDisk makes the task that attaches, detaches or deletes a disk.
 func (s *Service) ActDisk(ctx context.Context, a baadal.Actor, action baadal.Action, ref, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error) {
 	kind := map[baadal.Action]baadal.TaskKind{

@@ -61,7 +61,10 @@ func (s *Service) CreateVM(ctx context.Context, a baadal.Actor, in baadal.VMCrea
 			return errDryRun
 		}
 		return event(tx, a, baadal.Event{Subject: vmSubject(vm), Version: vm.Generation, What: "created", OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID},
-			map[string]any{"host": vm.Host, "address": vm.Address, "template": vm.Template})
+			map[string]any{
+				"host": baadal.Changed{New: vm.Host}, "address": baadal.Changed{New: vm.Address}, "template": baadal.Changed{New: vm.Template},
+				"vcpus": baadal.Changed{New: vm.VCPUs}, "ram_mib": baadal.Changed{New: vm.RAMMiB}, "disk_gib": baadal.Changed{New: vm.DiskGiB},
+			})
 	})
 	if isDryRun(err) {
 		return baadal.Change[baadal.VM]{Plan: presentPlan(a, s.createPlan(vm, choice))}, nil
@@ -229,6 +232,9 @@ func (s *Service) claimAgain(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) err
 	}
 	choice, err := choose(tx, creation{settings: settings, want: placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, Datastore: vm.DatastoreID}})
 	if err != nil {
+		return err
+	}
+	if choice, err = mountingAll(tx, *vm, choice, settings); err != nil {
 		return err
 	}
 	vm.HostID, vm.Placement, vm.State = choice.Host.ID, choice.Why, baadal.VMInQueue

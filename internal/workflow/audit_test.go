@@ -191,8 +191,8 @@ var differences = []struct {
 	{
 		name: "two writers", unseen: true,
 		make: func(t *testing.T, a *audited) {
-			must(t, a.world.RogueFolder(mount, "vm_extra_disks/copy", ""))
-			a.copyDomain(t, mount+"/vm_extra_disks/copy/copy.qcow2")
+			must(t, a.world.RogueFolder(mount, "vm_migration_data/copy", ""))
+			a.copyDomain(t, mount+"/vm_migration_data/copy/copy.qcow2")
 			must(t, a.world.VirshStart(a.elsewhere(), a.vm.UUID))
 		},
 		want: []string{"two_writers of vm ml: on HOST, ELSEWHERE: running, HOST: running"},

@@ -148,6 +148,28 @@ func (w *Workflows) detachDisk(ctx context.Context, r *task.Run) error {
 	return err
 }
 
+// diskHost is where a disk's file is worked on: on the VM's host, unless that
+// does not mount the disk's datastore.
+func (w *Workflows) diskHost(ctx context.Context, p place, ds baadal.Datastore) (baadal.Host, error) {
+	if p.host.ID != 0 && mounts(ds, p.host) {
+		return p.host, nil
+	}
+	return w.anyHost(ctx, ds)
+}
+
+// fileWork does something to the file of the disk that a task is about.
+func (w *Workflows) fileWork(ctx context.Context, r *task.Run, do func(host baadal.Host, f baadal.DiskFile, k diskAt, params DiskParams) error) error {
+	p, k, params, err := w.loadDisk(ctx, r)
+	if err != nil {
+		return err
+	}
+	host, err := w.diskHost(ctx, p, k.store)
+	if err != nil {
+		return err
+	}
+	return do(host, p.file(k), k, params)
+}
+
 // changeDisk writes what became of a disk, with an event that names the task's
 // requester.
 func changeDisk(tx *store.Tx, r *task.Run, what string, change func(k *baadal.Disk)) (k baadal.Disk, err error) {
@@ -184,14 +206,18 @@ func changeDisk(tx *store.Tx, r *task.Run, what string, change func(k *baadal.Di
 
 // eachStore does something on every datastore where the VM has extra disks that
 // were not deleted by themselves.
-func (p *place) eachStore(do func(ds baadal.Datastore) error) error {
+func (w *Workflows) eachStore(ctx context.Context, p place, do func(host baadal.Host, ds baadal.Datastore) error) error {
 	done := map[int64]bool{}
 	for _, k := range p.disks {
 		if k.First() || k.State == baadal.DiskDeleted || done[k.store.ID] {
 			continue
 		}
 		done[k.store.ID] = true
-		if err := do(k.store); err != nil {
+		host, err := w.diskHost(ctx, p, k.store)
+		if err != nil {
+			return err
+		}
+		if err := do(host, k.store); err != nil {
 			return err
 		}
 	}
@@ -204,8 +230,8 @@ func (w *Workflows) archiveDisks(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	return p.eachStore(func(ds baadal.Datastore) error {
-		err := w.sys.ExtraDisks.ArchiveDisks(ctx, p.host, ds, p.vm.Identity, p.vm.UUID)
+	return w.eachStore(ctx, p, func(host baadal.Host, ds baadal.Datastore) error {
+		err := w.sys.ExtraDisks.ArchiveDisks(ctx, host, ds, p.vm.Identity, p.vm.UUID)
 		if baadal.KindOf(err) == baadal.NotFound {
 			r.Detail("the folder of its disks on %s was gone already", ds.Name)
 			return nil
@@ -220,8 +246,8 @@ func (w *Workflows) unarchiveDisks(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	return p.eachStore(func(ds baadal.Datastore) error {
-		err := w.sys.ExtraDisks.RestoreDisks(ctx, p.host, ds, p.vm.Identity, p.vm.UUID)
+	return w.eachStore(ctx, p, func(host baadal.Host, ds baadal.Datastore) error {
+		err := w.sys.ExtraDisks.RestoreDisks(ctx, host, ds, p.vm.Identity, p.vm.UUID)
 		if baadal.KindOf(err) == baadal.NotFound {
 			return nil
 		}
@@ -235,8 +261,8 @@ func (w *Workflows) restoreDisks(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	return p.eachStore(func(ds baadal.Datastore) error {
-		return w.sys.ExtraDisks.RestoreDisks(ctx, p.host, ds, p.vm.Identity, p.vm.UUID)
+	return w.eachStore(ctx, p, func(host baadal.Host, ds baadal.Datastore) error {
+		return w.sys.ExtraDisks.RestoreDisks(ctx, host, ds, p.vm.Identity, p.vm.UUID)
 	})
 }
 
@@ -250,23 +276,15 @@ func (w *Workflows) purgeDisks(ctx context.Context, r *task.Run) error {
 		if k.First() || k.State != baadal.DiskDeleted {
 			continue
 		}
-		if err := w.purgeFile(ctx, p.file(k)); err != nil {
-			return err
-		}
-	}
-	return p.eachStore(func(ds baadal.Datastore) error {
-		host, err := w.anyHost(ctx, ds)
+		host, err := w.diskHost(ctx, p, k.store)
 		if err != nil {
 			return err
 		}
+		if err := w.sys.ExtraDisks.PurgeDisk(ctx, host, p.file(k)); err != nil {
+			return err
+		}
+	}
+	return w.eachStore(ctx, p, func(host baadal.Host, ds baadal.Datastore) error {
 		return w.sys.ExtraDisks.PurgeDisks(ctx, host, ds, p.vm.Identity, p.vm.UUID)
 	})
-}
-
-func (w *Workflows) purgeFile(ctx context.Context, f baadal.DiskFile) error {
-	host, err := w.anyHost(ctx, f.Datastore)
-	if err != nil {
-		return err
-	}
-	return w.sys.ExtraDisks.PurgeDisk(ctx, host, f)
 }

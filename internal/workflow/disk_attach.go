@@ -54,40 +54,38 @@ func additionalHDD(do func(context.Context, *task.Run) error) func(context.Conte
 }
 
 func (w *Workflows) createDisk(ctx context.Context, r *task.Run) error {
-	p, k, _, err := w.loadDisk(ctx, r)
-	if err != nil {
-		return err
-	}
-	return w.sys.ExtraDisks.CreateDisk(ctx, p.host, p.file(k), int64(k.SizeGiB)<<30)
+	return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, k diskAt, _ DiskParams) error {
+		return w.sys.ExtraDisks.CreateDisk(ctx, host, f, int64(k.SizeGiB)<<30)
+	})
 }
 
 func (w *Workflows) removeDisk(ctx context.Context, r *task.Run) error {
-	p, k, _, err := w.loadDisk(ctx, r)
-	if err != nil {
-		return err
-	}
-	return w.sys.ExtraDisks.RemoveDisk(ctx, p.host, p.file(k))
+	return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, _ diskAt, _ DiskParams) error {
+		return w.sys.ExtraDisks.RemoveDisk(ctx, host, f)
+	})
 }
 
 // fetchDisk brings a deleted disk back from vm_deleted.
 func (w *Workflows) fetchDisk(ctx context.Context, r *task.Run) error {
-	p, k, params, err := w.loadDisk(ctx, r)
-	if err != nil || params.Was != baadal.DiskDeleted {
-		return err
-	}
-	return w.sys.ExtraDisks.RestoreDisk(ctx, p.host, p.file(k))
+	return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, _ diskAt, params DiskParams) error {
+		if params.Was != baadal.DiskDeleted {
+			return nil
+		}
+		return w.sys.ExtraDisks.RestoreDisk(ctx, host, f)
+	})
 }
 
 func (w *Workflows) bringBackDisk(ctx context.Context, r *task.Run) error {
-	p, k, params, err := w.loadDisk(ctx, r)
-	if err != nil || params.Was != baadal.DiskDeleted {
+	return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, _ diskAt, params DiskParams) error {
+		if params.Was != baadal.DiskDeleted {
+			return nil
+		}
+		err := w.sys.ExtraDisks.ArchiveDisk(ctx, host, f)
+		if baadal.KindOf(err) == baadal.NotFound {
+			return nil
+		}
 		return err
-	}
-	err = w.sys.ExtraDisks.ArchiveDisk(ctx, p.host, p.file(k))
-	if baadal.KindOf(err) == baadal.NotFound {
-		return nil
-	}
-	return err
+	})
 }
 
 func diskAttached(tx *store.Tx, r *task.Run) (string, error) {

@@ -38,11 +38,9 @@ func (w *Workflows) diskPurge() task.Body {
 	return task.Body{
 		Kind: baadal.TaskDiskPurge,
 		Steps: []task.Step{{Name: "remove", Do: func(ctx context.Context, r *task.Run) error {
-			p, k, _, err := w.loadDisk(ctx, r)
-			if err != nil {
-				return err
-			}
-			return w.purgeFile(ctx, p.file(k))
+			return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, _ diskAt, _ DiskParams) error {
+				return w.sys.ExtraDisks.PurgeDisk(ctx, host, f)
+			})
 		}}},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			return "a deleted disk of " + r.Task.Subject.Name + " is purged", diskForgotten(tx, r)
@@ -59,28 +57,24 @@ func (w *Workflows) attachIfItWas(ctx context.Context, r *task.Run) error {
 }
 
 func (w *Workflows) archiveDisk(ctx context.Context, r *task.Run) error {
-	p, k, _, err := w.loadDisk(ctx, r)
-	if err != nil {
+	return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, _ diskAt, _ DiskParams) error {
+		err := w.sys.ExtraDisks.ArchiveDisk(ctx, host, f)
+		if baadal.KindOf(err) == baadal.NotFound {
+			r.Detail("its file was gone already")
+			return r.Record(archived{Nothing: true})
+		}
 		return err
-	}
-	err = w.sys.ExtraDisks.ArchiveDisk(ctx, p.host, p.file(k))
-	if baadal.KindOf(err) == baadal.NotFound {
-		r.Detail("its file was gone already")
-		return r.Record(archived{Nothing: true})
-	}
-	return err
+	})
 }
 
 func (w *Workflows) unarchiveDisk(ctx context.Context, r *task.Run) error {
-	p, k, _, err := w.loadDisk(ctx, r)
-	if err != nil {
+	return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, _ diskAt, _ DiskParams) error {
+		err := w.sys.ExtraDisks.RestoreDisk(ctx, host, f)
+		if baadal.KindOf(err) == baadal.NotFound {
+			return nil
+		}
 		return err
-	}
-	err = w.sys.ExtraDisks.RestoreDisk(ctx, p.host, p.file(k))
-	if baadal.KindOf(err) == baadal.NotFound {
-		return nil
-	}
-	return err
+	})
 }
 
 // diskDeleted keeps the row, and with it the claim, until the file is purged.

@@ -53,7 +53,11 @@ func (w *Workflows) growDisk(ctx context.Context, r *task.Run) error {
 			return w.sys.DiskPlugs.ResizeDisk(ctx, p.host, p.vm.UUID, p.device(k), bytes)
 		}
 	}
-	return w.sys.ExtraDisks.GrowDisk(ctx, p.host, p.file(k), bytes)
+	host, err := w.diskHost(ctx, p, k.store)
+	if err != nil {
+		return err
+	}
+	return w.sys.Sizer.GrowDisk(ctx, host, p.file(k), bytes)
 }
 
 // measured is the size that a disk was found to have.
@@ -62,18 +66,16 @@ type measured struct {
 }
 
 func (w *Workflows) measureDisk(ctx context.Context, r *task.Run) error {
-	p, k, _, err := w.loadDisk(ctx, r)
-	if err != nil {
-		return err
-	}
-	info, err := w.sys.ExtraDisks.DiskInfo(ctx, p.host, p.file(k))
-	if baadal.KindOf(err) == baadal.NotFound {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return r.Record(measured{GiB: int((info.VirtualSize + 1<<30 - 1) >> 30)})
+	return w.fileWork(ctx, r, func(host baadal.Host, f baadal.DiskFile, _ diskAt, _ DiskParams) error {
+		info, err := w.sys.Sizer.DiskInfo(ctx, host, f)
+		if baadal.KindOf(err) == baadal.NotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return r.Record(measured{GiB: int((info.VirtualSize + 1<<30 - 1) >> 30)})
+	})
 }
 
 func diskGrown(tx *store.Tx, r *task.Run) (string, error) {

@@ -22,6 +22,7 @@ var (
 	_ workflow.Hypervisor = (*simulator.Hypervisor)(nil)
 	_ workflow.Power      = (*simulator.Hypervisor)(nil)
 	_ workflow.Resizer    = (*simulator.Hypervisor)(nil)
+	_ workflow.Stats      = (*simulator.Hypervisor)(nil)
 	_ workflow.Snapshots  = (*simulator.Hypervisor)(nil)
 	_ workflow.Migrator   = (*simulator.Hypervisor)(nil)
 	_ workflow.Disks      = (*simulator.Disks)(nil)
@@ -29,6 +30,7 @@ var (
 	_ workflow.Freezer    = (*simulator.Hypervisor)(nil)
 	_ workflow.DiskPlugs  = (*simulator.Hypervisor)(nil)
 	_ workflow.ExtraDisks = (*simulator.Disks)(nil)
+	_ workflow.Sizer      = (*simulator.Disks)(nil)
 	_ workflow.DHCP       = (*simulator.DHCP)(nil)
 	_ workflow.Prober     = (*simulator.Prober)(nil)
 	_ workflow.Guests     = (*simulator.Guests)(nil)
@@ -60,7 +62,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
 	c.sys = workflow.Systems{
-		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 	}
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
@@ -229,6 +231,13 @@ func (c *cloud) state() string {
 			for _, s := range snapshots[vm.ID] {
 				add("snapshot %s of %s on %q current %t ready %t of a vm that is %s, described %t", s.Name, vm.Identity, s.Parent, s.Current, s.Ready, s.VMState, s.XML != "")
 			}
+		}
+		disks, err := tx.AllExtraDisks()
+		if err != nil {
+			return err
+		}
+		for _, k := range disks {
+			add("disk %d of %s %s at %q on %s, %d GiB, limits %d %d, purged %t", k.ID, k.VM, k.State, k.Target, k.Datastore, k.SizeGiB, k.BytesPerSecond, k.IOPS, k.PurgeAfter != nil)
 		}
 		claimed, err := tx.ClaimedAddresses()
 		if err != nil {

@@ -102,6 +102,12 @@ type Resizer interface {
 	SetBalloon(ctx context.Context, host baadal.Host, uuid string, mib int) error
 }
 
+// Stats counts what domains use.
+type Stats interface {
+	// Stats counts for all active domains of a host, foreign ones included. It waits for no domain.
+	Stats(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)
+}
+
 // Disks works on a datastore through a host that mounts it. A folder carries
 // the mark (the UUID) of the VM that made it; a folder with another mark, or
 // without one, is never changed or removed: Conflict. Methods may be called
@@ -194,10 +200,17 @@ type ExtraDisks interface {
 	ArchiveDisks(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
 	RestoreDisks(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
 	PurgeDisks(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
-	// DiskInfo looks at the file of a disk, a first one too, also while it is in use. None is NotFound.
+}
+
+// Sizer looks at the files of disks, first ones too, and makes them larger. The
+// rules of Disks hold.
+type Sizer interface {
+	// DiskInfo looks at the file of a disk, also while it is in use. None is NotFound.
 	DiskInfo(ctx context.Context, host baadal.Host, f baadal.DiskFile) (baadal.ImageInfo, error)
-	// GrowDisk makes a disk that nobody uses larger, a first one too. The size it has is success, a smaller one Invalid.
+	// GrowDisk makes a disk that nobody uses larger. The size it has is success, a smaller one Invalid.
 	GrowDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, bytes int64) error
+	// DiskSizes tells what the files of all disks on the datastore occupy, archived ones aside.
+	DiskSizes(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DiskSize, error)
 }
 
 // DHCP is the server that gives VMs their addresses. Its reservations are
@@ -234,11 +247,13 @@ type Systems struct {
 	Hypervisor Hypervisor
 	Power      Power
 	Resizer    Resizer
+	Stats      Stats
 	Snapshots  Snapshots
 	Migrator   Migrator
 	Disks      Disks
 	DiskPlugs  DiskPlugs
 	ExtraDisks ExtraDisks
+	Sizer      Sizer
 	Bases      Bases
 	Freezer    Freezer
 	DHCP       DHCP
