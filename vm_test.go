@@ -124,17 +124,18 @@ func TestCheckAction(t *testing.T) {
 	t.Parallel()
 	actions := []baadal.Action{
 		baadal.ActionVMStart, baadal.ActionVMShutdown, baadal.ActionVMReboot, baadal.ActionVMDestroy, baadal.ActionVMDelete, baadal.ActionVMRestore,
+		baadal.ActionVMSuspend, baadal.ActionVMResume, baadal.ActionVMReset, baadal.ActionVMSave, baadal.ActionVMEdit,
 	}
 	const golden = `
-state     start       shutdown    reboot      destroy     delete      restore
-running   vm_running  ok          ok          ok          ok          vm_state
-off       ok          vm_off      vm_state    vm_off      ok          vm_state
-paused    vm_state    vm_state    vm_state    ok          ok          vm_state
-creating  vm_state    vm_state    vm_state    vm_state    vm_state    vm_state
-missing   vm_missing  vm_missing  vm_missing  vm_missing  ok          vm_missing
-unknown   vm_state    vm_state    vm_state    vm_state    ok          vm_state
-crashed   ok          vm_state    vm_state    ok          ok          vm_state
-deleted   vm_deleted  vm_deleted  vm_deleted  vm_deleted  vm_deleted  ok
+state     start       shutdown    reboot      destroy     delete      restore     suspend     resume      reset       save        edit
+running   vm_running  ok          ok          ok          ok          vm_state    ok          vm_running  ok          ok          ok
+off       ok          vm_off      vm_state    vm_off      ok          vm_state    vm_state    vm_state    vm_state    vm_off      ok
+paused    vm_state    vm_state    vm_state    ok          ok          vm_state    vm_paused   ok          vm_state    ok          ok
+creating  vm_state    vm_state    vm_state    vm_state    vm_state    vm_state    vm_state    vm_state    vm_state    vm_state    vm_state
+missing   vm_missing  vm_missing  vm_missing  vm_missing  ok          vm_missing  vm_missing  vm_missing  vm_missing  vm_missing  vm_missing
+unknown   vm_state    vm_state    vm_state    vm_state    ok          vm_state    vm_state    vm_state    vm_state    vm_state    vm_state
+crashed   ok          vm_state    vm_state    ok          ok          vm_state    vm_state    vm_state    vm_state    vm_state    ok
+deleted   vm_deleted  vm_deleted  vm_deleted  vm_deleted  vm_deleted  ok          vm_deleted  vm_deleted  vm_deleted  vm_deleted  vm_deleted
 `
 	var got strings.Builder
 	fmt.Fprintf(&got, "\n%-10s", "state")
@@ -183,6 +184,9 @@ func TestCheckActionWords(t *testing.T) {
 		{baadal.VMRunning, baadal.ActionVMStart, "VM is already running. Check vm status on host."},
 		{baadal.VMOff, baadal.ActionVMDestroy, "VM is already shutoff. Check vm status on host."},
 		{baadal.VMOff, baadal.ActionVMShutdown, "VM is already shutoff. Check vm status on host."},
+		{baadal.VMPaused, baadal.ActionVMSuspend, "VM is already paused. Check vm status on host."},
+		{baadal.VMRunning, baadal.ActionVMResume, "VM is already running. Check vm status on host."},
+		{baadal.VMOff, baadal.ActionVMSave, "VM is already shutoff. Check vm status on host."},
 		{baadal.VMPaused, baadal.ActionVMReboot, "ml is paused: it cannot be rebooted now"},
 		{baadal.VMMissing, baadal.ActionVMStart, "ml is missing: host h1 does not know its domain"},
 		{baadal.VMDeleted, baadal.ActionVMStart, "ml is deleted"},

@@ -38,7 +38,7 @@ func (l *Loops) hosts(ctx context.Context) {
 			hctx, stop := context.WithCancel(ctx)
 			watchers[h.ID] = running{stop, h.SSHAddr(), h.HostKey}
 			w := &watcher{l: l, host: h, look: make(chan struct{}, 1), nudge: make(chan struct{}, 1), uuids: map[string]bool{}}
-			for _, part := range []func(context.Context){w.health, w.events, w.looks} {
+			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count} {
 				wg.Go(func() { part(hctx) })
 			}
 		}

@@ -109,7 +109,11 @@ func (s *Service) ActVM(ctx context.Context, a baadal.Actor, action baadal.Actio
 		if opt.DryRun {
 			return errDryRun
 		}
-		return nil
+		if action != baadal.ActionVMRestore {
+			return nil
+		}
+		return event(tx, a, baadal.Event{Subject: vmSubject(vm), Version: vm.Generation, What: "given a place again", OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID},
+			map[string]any{"host": baadal.Changed{Old: "", New: vm.Host}, "address": baadal.Changed{Old: "", New: vm.Address}})
 	})
 	if isDryRun(err) {
 		return baadal.Change[baadal.VM]{Plan: presentPlan(a, &plan)}, nil

@@ -169,7 +169,11 @@ func vmChanged(tx *store.Tx, r *task.Run, state baadal.VMState, reason string) (
 	if err != nil {
 		return vm, err
 	}
-	changes, err := baadal.Changes{"state": {Old: before.State, New: vm.State}, "reason": {Old: before.Reason, New: vm.Reason}}.JSON()
+	was := baadal.Changes{"state": {Old: before.State, New: vm.State}, "reason": {Old: before.Reason, New: vm.Reason}}
+	if state == baadal.VMDeleted { // it gives back its place
+		was["host"], was["address"] = baadal.Changed{Old: before.Host, New: ""}, baadal.Changed{Old: before.Address, New: ""}
+	}
+	changes, err := was.JSON()
 	if err != nil {
 		return vm, err
 	}
