@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"baadal"
@@ -345,12 +346,12 @@ func (v *Hypervisor) RedefineSnapshots(ctx context.Context, bh baadal.Host, uuid
 
 // snapshotWords tells a domain's snapshots for the description of the world.
 func (d *domain) snapshotWords() string {
-	s := ""
+	var s strings.Builder
 	for _, m := range d.Snaps {
-		s += fmt.Sprintf(" snapshot=%s<%s:%s", m.Name, m.Parent, m.State)
+		fmt.Fprintf(&s, " snapshot=%s<%s:%s", m.Name, m.Parent, m.State)
 		if m.Current {
-			s += "*"
+			s.WriteString("*")
 		}
 	}
-	return s
+	return s.String()
 }

@@ -73,7 +73,8 @@ func TestSnapshots(t *testing.T) {
 				return err
 			}
 			return tx.SeeSnapshots(vm.ID, []baadal.DomainSnapshot{
-				{Name: "first", State: baadal.VMPaused, XML: "<1/>"}, {Name: "daily-1", Parent: "first", Current: true, State: baadal.VMOff, XML: "<2/>"},
+				{Name: "first", State: baadal.VMPaused, XML: "<1/>"},
+				{Name: "daily-1", Parent: "first", Current: true, State: baadal.VMOff, XML: "<2/>"},
 				{Name: "foreign", State: baadal.VMOff, XML: "<3/>"},
 			})
 		})
