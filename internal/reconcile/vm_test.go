@@ -136,6 +136,26 @@ func TestWhatIsNotJudged(t *testing.T) {
 	})
 }
 
+// TestMigratingIsNotJudged: what one host says of a VM that is half on another
+// one is not the truth; once the task has ended it is.
+func TestMigratingIsNotJudged(t *testing.T) {
+	bubble(t, simulator.Config{}, func(t *testing.T, c *cloud) {
+		vm := c.vm(t, "host1", "mover")
+		k := c.hold(t, baadal.TaskVMMigrate, vm)
+		opt := rarely
+		opt.FullLook = time.Minute
+		c.start(opt)
+		pass(time.Second)
+		must(t, c.world.VirshSuspend("host1", vm.UUID))
+		pass(5 * time.Minute)
+		c.wantState(t, vm, baadal.VMRunning)
+		c.update(t, func(tx *store.Tx) error { return tx.HurryTask(k.ID) })
+		c.endTask(t, k)
+		pass(time.Minute)
+		c.wantState(t, vm, baadal.VMPaused)
+	})
+}
+
 // endTask ends a task that is due, as a worker would.
 func (c *cloud) endTask(t *testing.T, k baadal.Task) {
 	t.Helper()

@@ -146,10 +146,10 @@ func datastoresOf(tx *store.Tx, vm baadal.VM) ([]baadal.Datastore, error) {
 
 func (s *Service) migratePlan(vm baadal.VM, choice placement.Choice, in baadal.VMMigrate) *baadal.Plan {
 	effect := "it keeps running; for a fraction of a second at the end it stands still"
-	switch vm.State {
-	case baadal.VMPaused:
+	if vm.State == baadal.VMPaused {
 		effect = "it stays paused"
-	case baadal.VMOff:
+	}
+	if vm.State == baadal.VMOff {
 		effect = "it is off: only its definition moves"
 	}
 	return &baadal.Plan{
