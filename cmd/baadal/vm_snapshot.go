@@ -108,6 +108,9 @@ func (c *cli) snapshotRevertCommand() *cobra.Command {
 		Long: "Bring a VM back to a snapshot: its disks, its hardware, and whether it runs. What\nwas written since is lost; --dry-run says what else changes.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes && !a.dryRun {
+				if err := c.showRevert(cmd.Context(), args[0], args[1]); err != nil {
+					return err
+				}
 				if err := c.confirm(fmt.Sprintf("Lose what %s wrote since %s?", args[0], args[1]), "--yes"); err != nil {
 					return err
 				}
@@ -119,6 +122,25 @@ func (c *cli) snapshotRevertCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	dryRunFlag(cmd, &a.dryRun)
 	return cmd
+}
+
+// showRevert says on a terminal what a revert means before it is asked for.
+func (c *cli) showRevert(ctx context.Context, vm, name string) error {
+	if !c.inTerminal {
+		return nil
+	}
+	api, err := c.api()
+	if err != nil {
+		return err
+	}
+	ch, err := api.RevertSnapshot(ctx, vm, name, baadal.ChangeOptions{DryRun: true})
+	if err != nil || ch.Plan == nil {
+		return err
+	}
+	for _, s := range ch.Plan.Effects {
+		fmt.Fprintf(c.err, "%s\n", clean(s))
+	}
+	return nil
 }
 
 func (c *cli) snapshotDeleteCommand() *cobra.Command {

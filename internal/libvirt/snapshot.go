@@ -345,25 +345,26 @@ func (h *Hypervisor) checkImage(ctx context.Context, host baadal.Host, file, nam
 	if h.pool == nil {
 		return nil
 	}
-	res, err := h.pool.Run(ctx, host, ssh.Command{Argv: []string{"qemu-img", "info", "-U", "--output=json", "--", file}})
+	res, err := h.pool.Run(ctx, host, ssh.Command{Argv: []string{"qemu-img", "info", "-U", "--output=json", "--backing-chain", "--", file}})
 	if err != nil {
 		return fmt.Errorf("look into %s: %w", file, err)
 	}
 	if res.Code != 0 {
 		return noRevert(name, "%s cannot be read: %s", file, shorten(string(res.Stderr)))
 	}
-	var info struct {
-		Format    string `json:"format"`
+	var chain []struct { // the image first, then what it stands on
 		Snapshots []struct {
 			Name string `json:"name"`
 		} `json:"snapshots"`
 	}
-	if err := json.Unmarshal(res.Stdout, &info); err != nil {
+	if err := json.Unmarshal(res.Stdout, &chain); err != nil {
 		return fmt.Errorf("look into %s: %w", file, err)
 	}
-	for _, s := range info.Snapshots {
-		if s.Name == name {
-			return nil
+	for _, image := range chain[:min(1, len(chain))] {
+		for _, s := range image.Snapshots {
+			if s.Name == name {
+				return nil
+			}
 		}
 	}
 	return noRevert(name, "%s does not hold its data", file)

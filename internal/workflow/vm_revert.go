@@ -18,6 +18,7 @@ func (w *Workflows) snapshotRevert() task.Body {
 			{Name: "check", Do: w.checkRevert},
 			{Name: "revert", Do: w.revert, Undo: w.afterRevert, Timeout: snapshotTimeout},
 			{Name: "look", Do: w.lookAtSnapshots},
+			{Name: "measure", Do: w.measureReverted},
 		},
 		Done:   reverted,
 		Undone: revertUndone,
@@ -31,6 +32,13 @@ func (w *Workflows) checkRevert(ctx context.Context, r *task.Run) error {
 	}
 	if err := w.recordState(ctx, r, p); err != nil {
 		return err
+	}
+	var snap baadal.Snapshot
+	if err := w.db.View(ctx, func(tx *store.Tx) (err error) { snap, err = tx.Snapshot(params.SnapshotID); return err }); err != nil {
+		return err
+	}
+	if hw := snap.Hardware(&p.vm); hw != "" {
+		r.Detail("brings back %s", hw)
 	}
 	return w.sys.Snapshots.CheckRevert(ctx, p.host, p.vm.UUID, params.Name)
 }
@@ -78,9 +86,70 @@ func (w *Workflows) afterRevert(ctx context.Context, r *task.Run) error {
 	return w.settleHardware(ctx, p)
 }
 
+// sizes are the virtual sizes of disks by their ids, GiB.
+type sizes map[int64]int
+
+// measureReverted looks at the disks: one that was grown since the snapshot has
+// its old size again.
+func (w *Workflows) measureReverted(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	found, err := w.measureAll(ctx, p)
+	if err != nil {
+		return err
+	}
+	return r.Record(found)
+}
+
+func (w *Workflows) measureAll(ctx context.Context, p place) (sizes, error) {
+	found := sizes{}
+	for _, k := range p.disks {
+		if k.State != baadal.DiskAttached {
+			continue
+		}
+		info, err := w.sys.Sizer.DiskInfo(ctx, p.host, p.file(k))
+		if baadal.KindOf(err) == baadal.NotFound {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[k.ID] = int((info.VirtualSize + 1<<30 - 1) >> 30)
+	}
+	return found, nil
+}
+
+// write stores the sizes; vm is stored by the caller.
+func (s sizes) write(tx *store.Tx, vm *baadal.VM) error {
+	for id, gib := range s {
+		if id == 0 {
+			vm.DiskGiB = gib
+			continue
+		}
+		k, err := tx.Disk(id)
+		if err != nil {
+			return err
+		}
+		if k.SizeGiB == gib {
+			continue
+		}
+		k.SizeGiB = gib
+		if err := tx.UpdateDisk(&k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // settleHardware claims for a VM what its machine has now.
 func (w *Workflows) settleHardware(ctx context.Context, p place) error {
 	info, err := w.sys.Hypervisor.Domain(ctx, p.host, p.vm.UUID)
+	if err != nil {
+		return err
+	}
+	found, err := w.measureAll(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -93,16 +162,15 @@ func (w *Workflows) settleHardware(ctx context.Context, p place) error {
 		if info.State != baadal.VMOff {
 			vm.LiveVCPUs, vm.LiveRAMMiB = differing(info.VCPUs, vm.VCPUs), differing(info.RAMMiB, vm.RAMMiB)
 		}
+		if err := found.write(tx, &vm); err != nil {
+			return err
+		}
 		return tx.UpdateVM(&vm)
 	})
 }
 
 // reverted writes down the machine and the state that the VM has again.
 func reverted(tx *store.Tx, r *task.Run) (string, error) {
-	params, err := task.Params[SnapshotParams](r)
-	if err != nil {
-		return "", err
-	}
 	var l looked
 	if _, err := r.Output("look", &l); err != nil {
 		return "", err
@@ -110,15 +178,18 @@ func reverted(tx *store.Tx, r *task.Run) (string, error) {
 	if err := seenSnapshots(tx, r); err != nil {
 		return "", err
 	}
-	snap, err := tx.Snapshot(params.SnapshotID)
-	if err != nil {
+	found := sizes{}
+	if _, err := r.Output("measure", &found); err != nil {
 		return "", err
 	}
 	vm, err := tx.VM(r.Task.Subject.ID)
 	if err != nil {
 		return "", err
 	}
-	vm.VCPUs, vm.RAMMiB, vm.DiskGiB = l.VCPUs, l.RAMMiB, snap.DiskGiB
+	vm.VCPUs, vm.RAMMiB = l.VCPUs, l.RAMMiB
+	if err := found.write(tx, &vm); err != nil {
+		return "", err
+	}
 	vm.LiveVCPUs, vm.LiveRAMMiB, vm.HotCPUs = 0, 0, false
 	if err := tx.UpdateVM(&vm); err != nil {
 		return "", err
