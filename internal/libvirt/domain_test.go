@@ -33,6 +33,7 @@ func TestXMLGolden(t *testing.T) {
 	t.Parallel()
 	kvm := fullDomain()
 	kvm.Virt, kvm.MaxVCPUs = "kvm", 8
+	kvm.Disks[1].Serial, kvm.Disks[1].BytesPerSecond, kvm.Disks[1].IOPS = "disk-7", 10<<20, 500
 	bare := fullDomain()
 	bare.Seed, bare.NICs, bare.Disks = "", nil, bare.Disks[:1]
 	odd := fullDomain()

@@ -77,6 +77,17 @@ func (r *labRig) newDomain(t *testing.T) baadal.Domain {
 	return d
 }
 
+// newDisk makes an empty disk.
+func (r *labRig) newDisk(t *testing.T, target string) baadal.DomainDisk {
+	t.Helper()
+	k := baadal.DomainDisk{Path: "/mnt/datastore/" + newUUID() + ".qcow2", Format: "qcow2", Target: target, Serial: "disk-7"}
+	r.run(t, "", "qemu-img", "create", "-q", "-f", "qcow2", k.Path, "1G")
+	t.Cleanup(func() {
+		_, _ = r.pool.Run(context.WithoutCancel(t.Context()), r.host, ssh.Command{Argv: []string{"rm", "-f", k.Path}})
+	})
+	return k
+}
+
 func (r *labRig) start(t *testing.T) baadal.Domain {
 	t.Helper()
 	d := r.newDomain(t)
@@ -101,7 +112,16 @@ func TestConformanceLab(t *testing.T) {
 	r := newLab(t)
 	libvirttest.Exercise(t, func(*testing.T) libvirttest.Fixture {
 		return libvirttest.Fixture{
-			Hypervisor: r.h, Host: r.host, NewDomain: r.newDomain,
+			Hypervisor: r.h, Host: r.host, NewDomain: r.newDomain, NewDisk: r.newDisk,
+			Overlay: func(t *testing.T, d baadal.Domain) (overlay, free string) {
+				t.Helper()
+				overlay, free = d.Disks[0].Path+".new", d.Disks[0].Path+".copy"
+				r.run(t, "", "qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", d.Disks[0].Path, "-F", "qcow2", overlay, "1M")
+				t.Cleanup(func() {
+					_, _ = r.pool.Run(context.WithoutCancel(t.Context()), r.host, ssh.Command{Argv: []string{"rm", "-f", overlay, free}})
+				})
+				return overlay, free
+			},
 			Foreign: func(t *testing.T) string {
 				uuid := newUUID()
 				r.run(t, "<domain type='qemu'><name>foreign-"+uuid[:8]+"</name><uuid>"+uuid+"</uuid><memory>65536</memory><os><type>hvm</type></os></domain>", "virsh", "-q", "define", "/dev/stdin")

@@ -29,6 +29,26 @@ func TestConformance(t *testing.T) {
 				}
 				return definition(uuid, identity)
 			},
+			NewDisk: func(t *testing.T, target string) baadal.DomainDisk {
+				t.Helper()
+				n := last.Add(1)
+				f := baadal.DiskFile{
+					Datastore: store, Identity: "IITD_a_disks", UUID: fmt.Sprintf("00000000-0000-4000-8000-%012d", 0), DiskID: n, Name: baadal.DiskName("IITD_a_disks", int(n)),
+				}
+				f.Datastore.Name = "main"
+				if err := c.Disks().CreateDisk(t.Context(), h, f, 1<<30); err != nil {
+					t.Fatal(err)
+				}
+				return baadal.DomainDisk{Path: f.Path(), Format: "qcow2", Target: target, Serial: baadal.DiskSerial(n)}
+			},
+			Overlay: func(t *testing.T, d baadal.Domain) (overlay, free string) {
+				t.Helper()
+				z := baadal.DiskFreeze{Datastore: store, Base: "00000000-0000-4000-8000-00000000ba5e", Identity: d.Name, UUID: d.UUID, File: d.Name + ".qcow2", Overlay: "new.qcow2", Bytes: 8 * gib}
+				if err := c.Disks().ShareDisk(t.Context(), h, z); err != nil {
+					t.Fatal(err)
+				}
+				return z.New(), z.BaseCopy()
+			},
 			Foreign: func(t *testing.T) string {
 				t.Helper()
 				uuid, err := c.RogueDomain("host1", "pet")

@@ -46,6 +46,13 @@ type Hypervisor interface {
 	PlugVCPUs(ctx context.Context, host baadal.Host, uuid string, n int) error
 	SetBalloon(ctx context.Context, host baadal.Host, uuid string, mib int) error
 
+	// The contract of these is workflow.DiskPlugs'.
+	Targets(ctx context.Context, host baadal.Host, uuid string) (map[string]string, error)
+	AttachDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
+	DetachDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
+	ResizeDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk, bytes int64) error
+	LimitDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
+
 	// The contract of this is workflow.Stats's.
 	Stats(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)
 }
@@ -59,6 +66,9 @@ type Fixture struct {
 	// name and disks of its own. The suite destroys and undefines it.
 	NewDomain func(t *testing.T) baadal.Domain
 
+	// NewDisk makes an empty disk of 1 GiB that can be plugged in; nil if the driver cannot do that.
+	NewDisk func(t *testing.T, target string) baadal.DomainDisk
+
 	// Foreign makes a domain that nobody of ours defined and returns its UUID; nil if that cannot be done.
 	Foreign func(t *testing.T) string
 
@@ -67,6 +77,10 @@ type Fixture struct {
 
 	// NoReset says that the driver cannot reset a domain.
 	NoReset bool
+
+	// Overlay makes an overlay on a domain's disk, and names a file that can be
+	// made; nil if the driver has no disks.
+	Overlay func(t *testing.T, d baadal.Domain) (overlay, free string)
 
 	NoImages bool // its snapshots have no data apart from their descriptions
 
@@ -99,7 +113,9 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Stats", testStats},
 		{"Snapshots", testSnapshots},
 		{"CarrySnapshots", testCarrySnapshots},
+		{"Freeze", testFreeze},
 		{"Unknown", testUnknown},
+		{"Plug", testPlug},
 		{"Domains", testDomains},
 		{"Events", testEvents},
 		{"WatchEnds", testWatchEnds},
