@@ -143,6 +143,7 @@ func TestMigrateLive(t *testing.T) {
 	vm := guest(ctx, t, baadal.VMCreate{Name: "mover", Host: "host1"})
 	defer remove(ctx, t, vm.UUID)
 	ssh(ctx, t, vm, "echo before > /root/file; echo memory > /run/file; sync")
+	ssh(ctx, t, vm, "(while :; do dd if=/dev/zero of=/run/load bs=64k count=64; done) >/dev/null 2>&1 &") // it writes to its memory all the time
 	boot := ssh(ctx, t, vm, "cat", "/proc/sys/kernel/random/boot_id")
 
 	ping, tcp := watched(ctx, t, vm, func() {
@@ -195,6 +196,44 @@ func TestMigrateLive(t *testing.T) {
 		if left := node(ctx, t, h, "sh", "-c", "ls -A /run/baadal"); (left != "") != (h == now.Host) {
 			t.Errorf("console folders on %s: %q", h, left)
 		}
+	}
+}
+
+// TestMigrateKeepsSnapshots moves a VM with two snapshots: it can be reverted to
+// both on the new host.
+func TestMigrateKeepsSnapshots(t *testing.T) {
+	ctx := begin(t)
+	none, c := baadal.ChangeOptions{}, cloud.Client
+	vm := guest(ctx, t, baadal.VMCreate{Name: "keeper", Host: "host1"})
+	defer remove(ctx, t, vm.UUID)
+	for _, name := range []string{"one", "two"} {
+		ssh(ctx, t, vm, "echo "+name+" > /root/"+name+"; sync")
+		ch, err := c.CreateSnapshot(ctx, vm.UUID, baadal.SnapshotCreate{Name: name}, none)
+		snapshotAct(ctx, t, "Snapshotted successfully", ch, err)
+	}
+	if done := migrate(ctx, t, vm.UUID, baadal.VMMigrate{To: "host2"}); done.State != baadal.TaskSuccess {
+		t.Fatalf("%s: %s", done.State, done.Message)
+	}
+	onlyOn(ctx, t, vm.UUID, "host2", "running")
+	if got := ssh(ctx, t, vm, "cat /root/one /root/two"); got != "one\ntwo" {
+		t.Errorf("after the migration: %q", got)
+	}
+	if tree := node(ctx, t, "host2", "virsh", "-q", "snapshot-list", "--tree", vm.UUID); strings.Join(strings.Fields(tree), " ") != "one | +- two" {
+		t.Errorf("host2 knows\n%s", tree)
+	}
+	for _, x := range []struct{ name, files string }{{"one", "one"}, {"two", "one\ntwo"}} {
+		ch, err := c.RevertSnapshot(ctx, vm.UUID, x.name, none)
+		snapshotAct(ctx, t, "Reverted to snapshot successfully", ch, err)
+		if got := ssh(ctx, t, vm, "cd /root; cat one two 2>/dev/null; true"); got != x.files {
+			t.Errorf("reverted to %s: %q", x.name, got)
+		}
+	}
+	if done := migrate(ctx, t, vm.UUID, baadal.VMMigrate{To: "host1"}); done.State != baadal.TaskSuccess {
+		t.Fatalf("back: %s: %s", done.State, done.Message)
+	}
+	for _, name := range []string{"two", "one"} {
+		ch, err := c.DeleteSnapshot(ctx, vm.UUID, name, none)
+		snapshotAct(ctx, t, "Deleted snapshot successfully", ch, err)
 	}
 }
 
