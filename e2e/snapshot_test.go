@@ -150,4 +150,65 @@ func TestSnapshotsBehindOurBack(t *testing.T) {
 		t.Errorf("virsh says %q", got)
 	}
 	node(ctx, t, vm.Host, "virsh", "-q", "checkpoint-delete", vm.UUID, "backup")
+
+	// So would a disk that the snapshot does not have be lost to the machine.
+	add, err := c.AddDisk(ctx, vm.UUID, baadal.DiskAdd{SizeGiB: 1}, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.Await(ctx, add.Task, nil); err != nil {
+		t.Fatal(err)
+	}
+	ch, err = c.RevertSnapshot(ctx, vm.UUID, "ours", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := cloud.Await(ctx, ch.Task, nil); err == nil || done.Code != "snapshot_unusable" {
+		t.Errorf("with a newer disk it ends as %s: %s (%s)", done.State, done.Message, done.Code)
+	}
+	ch, err = c.CreateSnapshot(ctx, vm.UUID, baadal.SnapshotCreate{Name: "two-disks"}, none)
+	snapshotAct(ctx, t, "Snapshotted successfully", ch, err)
+	ch, err = c.RevertSnapshot(ctx, vm.UUID, "two-disks", none)
+	snapshotAct(ctx, t, "Reverted to snapshot successfully", ch, err)
+	if err := state(ctx, vm.UUID, baadal.VMRunning)(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestControllerDiesDuringSnapshots: killed at any moment, the controller ends
+// what it began once it is back, and nothing is made twice or left.
+func TestControllerDiesDuringSnapshots(t *testing.T) {
+	ctx := begin(t)
+	none, c := baadal.ChangeOptions{}, cloud.Client
+	vm := create(ctx, t, baadal.VMCreate{Name: "killed"})
+	defer remove(ctx, t, vm.UUID)
+	for i, after := range []time.Duration{5, 30, 60, 120, 250, 500} {
+		for what, ask := range map[string]func() (baadal.Change[baadal.Snapshot], error){
+			"create": func() (baadal.Change[baadal.Snapshot], error) {
+				return c.CreateSnapshot(ctx, vm.UUID, baadal.SnapshotCreate{Name: "killed"}, none)
+			},
+			"revert": func() (baadal.Change[baadal.Snapshot], error) { return c.RevertSnapshot(ctx, vm.UUID, "killed", none) },
+			"delete": func() (baadal.Change[baadal.Snapshot], error) { return c.DeleteSnapshot(ctx, vm.UUID, "killed", none) },
+		} {
+			if want := []string{"create", "revert", "delete"}[i%3]; what != want {
+				continue
+			}
+			ch, err := ask()
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			time.Sleep(after * time.Millisecond)
+			if err := cloud.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cloud.Restart(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := cloud.Await(ctx, ch.Task, nil); err != nil {
+				t.Fatalf("%s, killed after %d ms: %v", what, after, err)
+			}
+			eventually(t, 5*time.Second, "running", state(ctx, vm.UUID, baadal.VMRunning))
+			cleanAudit(ctx, t)
+		}
+	}
 }
