@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -235,4 +236,51 @@ func purgeAll(ctx context.Context, t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestCloneFails puts something in the way of the only clone: the VM, which
+// runs, has its own disk again as if nothing had been asked for, with what it
+// wrote meanwhile.
+func TestCloneFails(t *testing.T) {
+	ctx := begin(t)
+	key, err := theLab.SSHPublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := create(ctx, t, baadal.VMCreate{Name: "rejoin", SSHKeys: []string{key}})
+	defer remove(ctx, t, parent.UUID)
+	parent = answered(ctx, t, parent.UUID)
+	inTheWay := "/mnt/datastore/vm_images/" + baadal.Identity(parent.Organisation, parent.Owner, "blocked1")
+	node(ctx, t, "host1", "mkdir", inTheWay)
+	wrote := make(chan string, 1)
+	go func() {
+		wrote <- ssh(ctx, t, parent, "for i in $(seq 1 40); do echo $i >> /root/log; sync; sleep 0.1; done; md5sum < /root/log")
+	}()
+	time.Sleep(time.Second)
+	ch, err := cloud.Client.CloneVM(ctx, parent.UUID, baadal.VMClone{Name: "blocked"}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := cloud.Await(ctx, ch.Task, nil)
+	if err == nil || done.State != baadal.TaskFailed || done.Code != "folder_exists" {
+		t.Errorf("%s: %s (%v)", done.State, done.Message, err)
+	}
+	node(ctx, t, "host1", "rmdir", inTheWay) // what is in the way is in the way of the undo too
+	eventually(t, 2*time.Minute, "taken back", func() error {
+		if done, err = cloud.Client.Task(ctx, done.ID); err == nil && done.UndoPending {
+			err = errors.New(done.Message)
+		}
+		return err
+	})
+	sum := <-wrote
+	if got := node(ctx, t, parent.Host, "virsh", "-q", "domblklist", parent.UUID, "--inactive"); !strings.Contains(got, parent.Identity+".qcow2\n") {
+		t.Errorf("defined with the disks\n%s", got)
+	}
+	if got := node(ctx, t, parent.Host, "ls", "-A", "/mnt/datastore/vm_bases"); got != "" {
+		t.Errorf("left in vm_bases: %s", got)
+	}
+	cold(ctx, t, parent.UUID)
+	if got := ssh(ctx, t, answered(ctx, t, parent.UUID), "md5sum < /root/log"); got != sum {
+		t.Errorf("the log has the sum %s, it was written with %s", got, sum)
+	}
 }

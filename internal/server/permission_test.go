@@ -41,6 +41,7 @@ var bodies = map[string]string{
 	"grow-disk":       `{"size_gib":100}`,
 	"limit-disk":      `{"bytes_per_second":1048576,"iops":100}`,
 	"create-snapshot": `{"name":"new"}`,
+	"clone-vm":        `{"count":1}`,
 
 	"set-snapshot-schedule": `{"daily":true,"weekly":false,"monthly":false,"yearly":false}`,
 	"update-setting":        `{"value":"25h"}`,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"baadal"
@@ -51,6 +52,12 @@ var (
 	ErrLeaseLost = errors.New("another worker has the task") // stop at once, write nothing
 	ErrDeadline  = errors.New("the task's deadline has passed")
 )
+
+// Cause returns why a task failed, without what is said of its undo.
+func Cause(t baadal.Task) string {
+	cause, _, _ := strings.Cut(t.Message, owedWords)
+	return cause
+}
 
 // later is what a do or undo returns that waits for something else.
 type later struct{ by time.Duration }

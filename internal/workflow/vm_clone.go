@@ -59,7 +59,7 @@ func (w *Workflows) makeClones(ctx context.Context, r *task.Run) error {
 		r.Progress(float64(ended)/float64(len(params.Clones)), fmt.Sprintf("%d of %d are done", ended, len(params.Clones)))
 		return task.Later(cloneWait)
 	case failed == len(children):
-		return baadal.Errorf(baadal.Conflict, "none of %d clones could be made: %s", len(children), first.Message).WithCode(first.Code)
+		return baadal.Errorf(baadal.Conflict, "none of %d clones could be made: %s", len(children), task.Cause(first)).WithCode(first.Code)
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func clonesDone(tx *store.Tx, r *task.Run) (string, error) {
 	switch n := len(children); {
 	case failed > 0:
 		r.Task.State, r.Task.Code = baadal.TaskPartial, first.Code
-		return fmt.Sprintf("%d of %d cloned successfully; %s: %s", n-failed, n, first.Subject.Name, first.Message), nil
+		return fmt.Sprintf("%d of %d cloned successfully; %s: %s", n-failed, n, first.Subject.Name, task.Cause(first)), nil
 	case n == 1:
 		return "Cloned successfully.", nil
 	default:
