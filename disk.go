@@ -59,7 +59,7 @@ func DiskSerial(id int64) string { return "disk-" + strconv.FormatInt(id, 10) }
 // DiskName is the file name of a VM's nth extra disk.
 func DiskName(identity string, n int) string { return fmt.Sprintf("%s_disk%d.qcow2", identity, n) }
 
-// DiskTarget is the nth target name, counted from 0: vda, vdb …
+// DiskTarget is the nth target name, counted from 0: vda, vdb and so on.
 func DiskTarget(n int) string { return "vd" + string(rune('a'+n)) }
 
 // DiskFile is where a disk's file lies, for who makes and moves it.

@@ -15,7 +15,7 @@ func (c *cli) vmDiskCommand() *cobra.Command {
 	return group("disk", "Disks of VMs",
 		c.diskAddCommand(),
 		c.diskListCommand(),
-		c.diskActCommand("attach", "Give a VM back a disk that was detached or deleted", "%s is attached", (*client.Client).AttachDisk),
+		c.diskActCommand("attach", "Give a VM back a disk that was detached or deleted", "%s is attached", plainly((*client.Client).AttachDisk)),
 		c.diskDetachCommand(),
 		c.diskDeleteCommand(),
 		c.diskGrowCommand(),
@@ -123,15 +123,22 @@ func diskLimitText(k baadal.Disk) string {
 	return dash(strings.Join(limits, ", "))
 }
 
-// changeDisk changes one disk of a VM; a method expression of the client.
-type changeDisk func(api *client.Client, ctx context.Context, vm, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error)
+// changeDisk changes one disk of a VM.
+type changeDisk func(ctx context.Context, api *client.Client, vm, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error)
+
+// plainly is a method expression of the client as a changeDisk.
+func plainly(do func(*client.Client, context.Context, string, string, baadal.ChangeOptions) (baadal.Change[baadal.Disk], error)) changeDisk {
+	return func(ctx context.Context, api *client.Client, vm, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error) {
+		return do(api, ctx, vm, disk, opt)
+	}
+}
 
 func (c *cli) diskActCommand(verb, short, done string, do changeDisk) *cobra.Command {
 	vm := ""
 	a := act[baadal.Disk]{
 		say: taskMessage[baadal.Disk](done),
 		do: func(ctx context.Context, api *client.Client, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error) {
-			return do(api, ctx, vm, disk, opt)
+			return do(ctx, api, vm, disk, opt)
 		},
 	}
 	cmd := &cobra.Command{
@@ -143,13 +150,13 @@ func (c *cli) diskActCommand(verb, short, done string, do changeDisk) *cobra.Com
 }
 
 func (c *cli) diskDetachCommand() *cobra.Command {
-	cmd := c.diskActCommand("detach", "Take a disk away from a VM; its file stays", "%s is detached", (*client.Client).DetachDisk)
+	cmd := c.diskActCommand("detach", "Take a disk away from a VM; its file stays", "%s is detached", plainly((*client.Client).DetachDisk))
 	cmd.Long = "Take a disk away from a VM; its file stays, and it can be attached again. A running\nguest loses it at once: unmount it there first."
 	return cmd
 }
 
 func (c *cli) diskDeleteCommand() *cobra.Command {
-	cmd := c.diskActCommand("delete", "Delete a disk; it can be attached again until its retention ends", "%s is deleted", (*client.Client).DeleteDisk)
+	cmd := c.diskActCommand("delete", "Delete a disk; it can be attached again until its retention ends", "%s is deleted", plainly((*client.Client).DeleteDisk))
 	yes, do := false, cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if dry, _ := cmd.Flags().GetBool("dry-run"); !yes && !dry {
@@ -166,7 +173,7 @@ func (c *cli) diskDeleteCommand() *cobra.Command {
 func (c *cli) diskGrowCommand() *cobra.Command {
 	size := &sizeFlag{unit: gib}
 	cmd := c.diskActCommand("grow", "Make a disk larger; the first one (vda) too", "%s is larger",
-		func(api *client.Client, ctx context.Context, vm, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error) {
+		func(ctx context.Context, api *client.Client, vm, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error) {
 			return api.GrowDisk(ctx, vm, disk, baadal.DiskGrow{SizeGiB: size.value}, opt)
 		})
 	cmd.Use, cmd.Long = "grow VM DISK --size SIZE", "Make a disk larger; a running guest sees it at once. File systems are grown in the\nguest. Disks never shrink."
@@ -178,7 +185,7 @@ func (c *cli) diskGrowCommand() *cobra.Command {
 func (c *cli) diskLimitCommand() *cobra.Command {
 	rate, iops := &sizeFlag{unit: kib}, int64(0)
 	cmd := c.diskActCommand("limit", "Limit what a disk may do in a second", "%s is limited",
-		func(api *client.Client, ctx context.Context, vm, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error) {
+		func(ctx context.Context, api *client.Client, vm, disk string, opt baadal.ChangeOptions) (baadal.Change[baadal.Disk], error) {
 			return api.LimitDisk(ctx, vm, disk, baadal.DiskLimit{BytesPerSecond: int64(rate.value) * kib, IOPS: iops}, opt)
 		})
 	cmd.Long = "Limit what a disk may do in a second, at once if the VM runs. What is not given is\nnot limited."
