@@ -11,8 +11,6 @@ import (
 	"baadal/internal/store"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // edit asks for another size.
 func (c *cloud) edit(t *testing.T, a baadal.Actor, vcpus, ram int, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
 	t.Helper()
@@ -59,7 +57,7 @@ func TestEditVMRefusals(t *testing.T) {
 	}
 	_, err = c.edit(t, c.orgadmin, 1, 512, same)
 	refused(t, err, baadal.Conflict, "vm_busy")
-	if _, err := c.EditVM(t.Context(), c.orgadmin, "ml", baadal.VMEdit{Purpose: ptr("words")}, same); err != nil {
+	if _, err := c.EditVM(t.Context(), c.orgadmin, "ml", baadal.VMEdit{Purpose: new("words")}, same); err != nil {
 		t.Errorf("words while a task holds it: %v", err)
 	}
 	c.run(t, ch.Task)
