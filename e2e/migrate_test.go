@@ -331,10 +331,17 @@ func TestMigrateKillNine(t *testing.T) {
 	}
 }
 
-// TestMigrateHostDies pulls the cord of either side in the middle.
+// TestMigrateHostDies pulls the power or the network cord of either side in the
+// middle.
 func TestMigrateHostDies(t *testing.T) {
-	for _, side := range []struct{ name, host, state string }{
-		{"destination", "host2", "running"}, {"source", "host1", "shut off"},
+	kill, boot := func(ctx context.Context, h string) error { return theLab.Kill(ctx, h) }, func(ctx context.Context, h string) error { return theLab.Boot(ctx, h) }
+	cut, heal := func(ctx context.Context, h string) error { return theLab.Cut(ctx, h) }, func(ctx context.Context, h string) error { return theLab.Heal(ctx, h) }
+	for _, side := range []struct {
+		name, host, state string
+		down, back        func(context.Context, string) error
+	}{
+		{"destination", "host2", "running", kill, boot}, {"source", "host1", "shut off", kill, boot},
+		{"destination-cut", "host2", "running", cut, heal}, {"source-cut", "host1", "running", cut, heal},
 	} {
 		t.Run(side.name, func(t *testing.T) {
 			ctx := begin(t)
@@ -346,7 +353,7 @@ func TestMigrateHostDies(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(3 * time.Second)
-			if err := theLab.Kill(ctx, side.host); err != nil {
+			if err := side.down(ctx, side.host); err != nil {
 				t.Fatal(err)
 			}
 			begun := time.Now()
@@ -363,7 +370,7 @@ func TestMigrateHostDies(t *testing.T) {
 					t.Errorf("on the source it is %q", got)
 				}
 			}
-			if err := theLab.Boot(ctx, side.host); err != nil {
+			if err := side.back(ctx, side.host); err != nil {
 				t.Fatal(err)
 			}
 			quiet(ctx, t)

@@ -329,7 +329,7 @@ func (h *Hypervisor) AbortMigration(ctx context.Context, host baadal.Host, uuid 
 	for {
 		busy, err := call(ctx, l, op, func(rpc *golibvirt.Libvirt) (bool, error) {
 			kind, params, err := rpc.DomainGetJobStats(dom, 0)
-			if isCode(err, golibvirt.ErrOperationInvalid) || golibvirt.IsNotFound(err) { // off, or gone: no job
+			if isCode(err, golibvirt.ErrOperationInvalid) || isCode(err, golibvirt.ErrNoSupport) || golibvirt.IsNotFound(err) { // off, a driver without jobs, or gone
 				return false, nil
 			}
 			if err != nil || golibvirt.DomainJobType(kind) == golibvirt.DomainJobNone {

@@ -79,7 +79,7 @@ func offlineIfOff(in baadal.VMMigrate, vm *baadal.VM) error {
 
 // destination chooses where a VM goes; every host's reason is in the error.
 func destination(tx *store.Tx, in baadal.VMMigrate, vm baadal.VM) (c placement.Choice, err error) {
-	want := placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, From: vm.HostID}
+	want := placement.Want{VCPUs: vm.Claim().VCPUs, RAMMiB: vm.Claim().RAMMiB, From: vm.HostID}
 	if in.To != "" {
 		h, err := tx.HostByRef(in.To)
 		if err != nil {
@@ -155,7 +155,7 @@ func (s *Service) migratePlan(vm baadal.VM, choice placement.Choice, in baadal.V
 	return &baadal.Plan{
 		Summary: fmt.Sprintf("migrate %s from %s to %s", vm.Name, vm.Host, choice.Host.Name),
 		Host:    choice.Host.Name, Why: choice.Why, Hosts: choice.Hosts,
-		Claims:  []string{fmt.Sprintf("%d vCPUs and %d MiB of memory on %s; those on %s are given back at the end", vm.VCPUs, vm.RAMMiB, choice.Host.Name, vm.Host)},
+		Claims:  []string{fmt.Sprintf("%d vCPUs and %d MiB of memory on %s; those on %s are given back at the end", vm.Claim().VCPUs, vm.Claim().RAMMiB, choice.Host.Name, vm.Host)},
 		Steps:   s.queue.StepNames(baadal.TaskVMMigrate),
 		Effects: []string{effect, fmt.Sprintf("after %s it is given up and the VM stays on %s", in.Deadline(), vm.Host)},
 	}

@@ -41,6 +41,11 @@ type Hypervisor interface {
 	ForgetSnapshots(ctx context.Context, host baadal.Host, uuid string) error
 	RedefineSnapshots(ctx context.Context, host baadal.Host, uuid string, snaps []baadal.DomainSnapshot) error
 
+	// The contract of these is workflow.Migrator's.
+	AbortMigration(ctx context.Context, host baadal.Host, uuid string) error
+	Half(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainHalf, error)
+	ResumeMigrated(ctx context.Context, host baadal.Host, uuid string) error
+
 	// The contract of these is workflow.Resizer's.
 	Size(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainSize, error)
 	PlugVCPUs(ctx context.Context, host baadal.Host, uuid string, n int) error
@@ -113,6 +118,7 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Stats", testStats},
 		{"Snapshots", testSnapshots},
 		{"CarrySnapshots", testCarrySnapshots},
+		{"Half", testHalf},
 		{"Freeze", testFreeze},
 		{"Unknown", testUnknown},
 		{"Plug", testPlug},
