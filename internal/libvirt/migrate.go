@@ -401,8 +401,14 @@ func (h *Hypervisor) ResumeMigrated(ctx context.Context, host baadal.Host, uuid 
 		return err
 	}
 	_, err = call(ctx, l, op, func(rpc *golibvirt.Libvirt) (struct{}, error) {
-		if state, _, err := rpc.DomainGetState(dom, 0); err == nil && stateOf(golibvirt.DomainState(state)) == baadal.VMRunning {
+		state, _, err := rpc.DomainGetState(dom, 0)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if s := stateOf(golibvirt.DomainState(state)); s == baadal.VMRunning {
 			return struct{}{}, nil
+		} else if s != baadal.VMPaused {
+			return struct{}{}, golibvirt.Error{Code: uint32(golibvirt.ErrOperationInvalid), Message: "domain is " + s.String()}
 		}
 		return struct{}{}, rpc.DomainResume(dom)
 	})
