@@ -4,7 +4,7 @@ BIN := bin/baadal
 GOFLAGS_STATIC := CGO_ENABLED=0
 # What the tests need beyond the lab: a C compiler for the race detector, a
 # PostgreSQL of their own, and virt-install to measure against.
-TEST_PACKAGES := gcc libc6-dev postgresql virtinst usb.ids pci.ids osinfo-db
+TEST_PACKAGES := gcc libc6-dev procps postgresql virtinst usb.ids pci.ids osinfo-db
 LINT_VERSION := v2.15.0
 
 .DEFAULT_GOAL := help

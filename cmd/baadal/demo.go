@@ -144,7 +144,7 @@ func demoVMs(ctx context.Context, s show, cloud *demo.Cloud) ([]baadal.VM, error
 		}
 		s.say("%s: %s, %d ms after it was asked for", c.Resource.Name, t.Message, t.EndedAt.Sub(t.CreatedAt).Milliseconds())
 	}
-	wait, stop := context.WithTimeout(ctx, 3*time.Minute)
+	wait, stop := context.WithTimeout(ctx, 5*time.Minute)
 	defer stop()
 	for _, c := range made {
 		vm, err := cloud.WaitAnswer(wait, c.Resource.UUID)
