@@ -354,18 +354,24 @@ func (h *Hypervisor) checkImage(ctx context.Context, host baadal.Host, file, nam
 	}
 	var chain []struct { // the image first, then what it stands on
 		Snapshots []struct {
+			ID   string `json:"id"`
 			Name string `json:"name"`
 		} `json:"snapshots"`
 	}
 	if err := json.Unmarshal(res.Stdout, &chain); err != nil {
 		return fmt.Errorf("look into %s: %w", file, err)
 	}
+	found := false
 	for _, image := range chain[:min(1, len(chain))] {
 		for _, s := range image.Snapshots {
-			if s.Name == name {
-				return nil
+			found = found || s.Name == name
+			if s.ID == name && s.Name != name { // QEMU looks for numbers first
+				return noRevert(name, "in %s its name is the number of snapshot %s", file, s.Name)
 			}
 		}
+	}
+	if found {
+		return nil
 	}
 	return noRevert(name, "%s does not hold its data", file)
 }

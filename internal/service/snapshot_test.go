@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"baadal"
+	"baadal/internal/simulator"
 	"baadal/internal/store"
 )
 
@@ -135,7 +136,12 @@ func TestSnapshotIsRefused(t *testing.T) {
 		c.update(t, func(tx *store.Tx) error { return tx.UpdateVM(&vm) })
 	}
 	create := func() error {
+		t.Helper()
 		_, err := c.CreateSnapshot(t.Context(), c.faculty, "ml", baadal.SnapshotCreate{Name: "second"}, dry)
+		shown, lookErr := c.VM(t.Context(), c.faculty, "ml")
+		if button := shown.Actions["snapshot"]; lookErr != nil || button.Code != baadal.CodeOf(err) && baadal.CodeOf(err) != "datastore_full" {
+			t.Errorf("the button says %+v (%v), the act %v", button, lookErr, err)
+		}
 		return err
 	}
 	revert := func() error {
@@ -225,5 +231,32 @@ func TestSnapshotSchedule(t *testing.T) {
 	}
 	if got, err := c.SnapshotSchedule(t.Context(), c.faculty, "ml"); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestFailedSnapshotIsRetried: its place was given back, and is claimed anew.
+func TestFailedSnapshotIsRetried(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.create(t, c.orgadmin, baadal.VMCreate{Name: "ml", Owner: "asha"})
+	c.world.Fail(simulator.Rule{Op: "snapshots.create", Before: true, Err: baadal.Errorf(baadal.Conflict, "ordered by the test")})
+	ch, err := c.CreateSnapshot(t.Context(), c.faculty, "ml", baadal.SnapshotCreate{Name: "first", Description: "words"}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done := c.settle(t, ch.Task); done[0].State != baadal.TaskFailed {
+		t.Fatalf("%s: %s", done[0].State, done[0].Message)
+	}
+	if all, err := c.Snapshots(t.Context(), c.faculty, "ml"); err != nil || len(all) != 0 {
+		t.Errorf("left: %+v, %v", all, err)
+	}
+	again, err := c.RetryTask(t.Context(), c.admin, ch.Task.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, &again)
+	all, err := c.Snapshots(t.Context(), c.faculty, "ml")
+	if err != nil || len(all) != 1 || all[0].Name != "first" || all[0].Description != "words" || !all[0].Ready {
+		t.Errorf("after the retry: %+v, %v", all, err)
 	}
 }

@@ -58,6 +58,7 @@ func vmActions(a baadal.Actor, vm *baadal.VM) {
 	}
 	vm.Actions["edit"] = access(allowed(a, baadal.ActionVMEdit, vm))
 	vm.Actions["add_disk"] = access(allowed(a, baadal.ActionDiskAdd, vm))
+	vm.Actions["snapshot"] = access(snapshottable(a, vm))
 	vm.Actions["clone"] = access(allowed(a, baadal.ActionVMClone, vm))
 	vm.Actions["migrate"] = access(allowed(a, baadal.ActionVMMigrate, vm))
 }
