@@ -352,13 +352,18 @@ func (h *Hypervisor) checkImage(ctx context.Context, host baadal.Host, file, nam
 	if res.Code != 0 {
 		return noRevert(name, "%s cannot be read: %s", file, shorten(string(res.Stderr)))
 	}
+	return imageHolds(res.Stdout, file, name)
+}
+
+// imageHolds reads what qemu-img says of an image and all that it stands on.
+func imageHolds(info []byte, file, name string) error {
 	var chain []struct { // the image first, then what it stands on
 		Snapshots []struct {
 			ID   string `json:"id"`
 			Name string `json:"name"`
 		} `json:"snapshots"`
 	}
-	if err := json.Unmarshal(res.Stdout, &chain); err != nil {
+	if err := json.Unmarshal(info, &chain); err != nil {
 		return fmt.Errorf("look into %s: %w", file, err)
 	}
 	found := false
