@@ -249,25 +249,31 @@ func (vm *VM) CheckAction(a Action) error {
 	if !ok {
 		return nil
 	}
-	switch {
-	case vm.Saved() && a == ActionVMDestroy: // the only way out when what was saved cannot be restored
-		return nil
-	case vm.Saved() && a == ActionVMMigrate:
-		return Errorf(Conflict, "%s is saved to the disk of %s: it can only go on there", vm.Name, vm.Host).WithCode("vm_saved").
+	if words, refused := savedRefusals[a]; refused && vm.Saved() {
+		return Errorf(Conflict, "%s is saved to disk: %s", vm.Name, words).WithCode("vm_saved").
 			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
-	case vm.Saved() && a == ActionVMEdit:
-		return Errorf(Conflict, "%s is saved to disk: it goes on as it was when it starts", vm.Name).WithCode("vm_saved").
-			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
-	case vm.Saved() && (a == ActionDiskAdd || a == ActionDiskAttach || a == ActionDiskDetach || a == ActionDiskDelete || a == ActionDiskGrow):
-		return Errorf(Conflict, "%s is saved to disk: it goes on with the disks that it had", vm.Name).WithCode("vm_saved").
-			WithNext("Let it go on first", "baadal vm start "+vm.Name)
-	case vm.Saved() && (a == ActionSnapshotCreate || a == ActionSnapshotRevert || a == ActionVMClone):
-		return Errorf(Conflict, "%s is saved to disk: its disks and its memory must not part", vm.Name).WithCode("vm_saved").
-			WithNext("Start it first", "baadal vm start "+vm.Name).WithNext("Give up what it was doing", "baadal vm destroy "+vm.Name)
-	case slices.Contains(states, vm.State):
+	}
+	// A saved VM can be destroyed: the only way out when what was saved cannot be restored.
+	if slices.Contains(states, vm.State) || (a == ActionVMDestroy && vm.Saved()) {
 		return nil
 	}
 	return vm.refusal(a)
+}
+
+// savedRefusals are the actions that a VM must not meet while its memory is on
+// disk, and why: it goes on with what it had.
+var savedRefusals = map[Action]string{
+	ActionVMEdit:         "it goes on as it was when it starts",
+	ActionVMMigrate:      "it can only go on where it is",
+	ActionVMClone:        "its disks and its memory must not part",
+	ActionSnapshotCreate: "its disks and its memory must not part",
+	ActionSnapshotRevert: "its disks and its memory must not part",
+	ActionDiskAdd:        "it goes on with the disks that it had",
+	ActionDiskAttach:     "it goes on with the disks that it had",
+	ActionDiskDetach:     "it goes on with the disks that it had",
+	ActionDiskDelete:     "it goes on with the disks that it had",
+	ActionDiskGrow:       "it goes on with the disks that it had",
+	ActionDiskLimit:      "it goes on with the disks that it had",
 }
 
 // reasonSaved is the reason of a VM that is off with its memory on disk.

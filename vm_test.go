@@ -198,6 +198,25 @@ func TestCheckActionWords(t *testing.T) {
 	}
 }
 
+// TestSavedVM: a VM whose memory is on disk can be started, given up or deleted.
+func TestSavedVM(t *testing.T) {
+	t.Parallel()
+	vm := baadal.VM{Name: "ml", Host: "h1", State: baadal.VMOff, Reason: baadal.OffReason(true)}
+	for a, want := range map[baadal.Action]string{
+		baadal.ActionVMStart: "", baadal.ActionVMDestroy: "", baadal.ActionVMDelete: "", baadal.ActionVMSave: "vm_off",
+		baadal.ActionVMEdit: "vm_saved", baadal.ActionVMMigrate: "vm_saved", baadal.ActionVMClone: "vm_saved", baadal.ActionDiskAdd: "vm_saved",
+		baadal.ActionDiskGrow: "vm_saved", baadal.ActionSnapshotCreate: "vm_saved", baadal.ActionSnapshotRevert: "vm_saved",
+	} {
+		if got := baadal.CodeOf(vm.CheckAction(a)); got != want {
+			t.Errorf("%s of a saved VM: %q, want %q", a, got, want)
+		}
+	}
+	running := baadal.VM{State: baadal.VMRunning, Reason: baadal.OffReason(true)}
+	if !vm.Saved() || running.Saved() {
+		t.Error("only a VM that is off is saved")
+	}
+}
+
 func TestCheckActionOfHeldVM(t *testing.T) {
 	t.Parallel()
 	for _, state := range baadal.VMStates() {

@@ -79,9 +79,7 @@ func (w *Workflows) vmReboot() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskVMReboot,
 		Steps: []task.Step{{Name: "ask", Do: w.askReboot}},
-		Done: func(tx *store.Tx, r *task.Run) (string, error) {
-			return r.Task.Subject.Name + " is rebooted successfully", tx.SetVMAnswered(r.Task.Subject.ID, nil)
-		},
+		Done:  restarted("rebooted"),
 	}
 }
 

@@ -35,9 +35,26 @@ func (w *Workflows) vmReset() task.Body {
 		Steps: []task.Step{{Name: "reset", Do: w.onPower(func(ctx context.Context, p place) error {
 			return w.sys.Power.Reset(ctx, p.host, p.vm.UUID)
 		})}},
-		Done: func(tx *store.Tx, r *task.Run) (string, error) {
-			return r.Task.Subject.Name + " is reset successfully", tx.SetVMAnswered(r.Task.Subject.ID, nil)
-		},
+		Done: restarted("reset"),
+	}
+}
+
+// restarted is the end of operations after which the guest boots while the VM
+// runs on: that it comes up shows as its address answering.
+func restarted(what string) func(*store.Tx, *task.Run) (string, error) {
+	return func(tx *store.Tx, r *task.Run) (string, error) {
+		if err := tx.SetVMAnswered(r.Task.Subject.ID, nil); err != nil {
+			return "", err
+		}
+		vm, err := tx.VM(r.Task.Subject.ID)
+		if err != nil {
+			return "", err
+		}
+		_, err = tx.AddEvent(baadal.Event{
+			Topic: "vm", Subject: vmSubject(vm), Version: vm.Generation, What: what,
+			ActorID: r.Task.RequesterID, Actor: r.Task.Requester, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID,
+		})
+		return vm.Name + " is " + what + " successfully", err
 	}
 }
 
