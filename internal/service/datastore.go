@@ -41,6 +41,10 @@ func removableDatastore(d *baadal.Datastore) error {
 	if d.VMs+d.Templates > 0 {
 		return baadal.Errorf(baadal.Conflict, "%s holds %d VMs and %d templates", d.Name, d.VMs, d.Templates).WithCode("datastore_in_use")
 	}
+	if d.Claimed > 0 {
+		return baadal.Errorf(baadal.Conflict, "%s holds extra disks, or what can be restored", d.Name).WithCode("datastore_in_use").
+			WithDetail("%d GiB are claimed on it", d.Claimed>>30)
+	}
 	return nil
 }
 

@@ -152,6 +152,9 @@ func TestDiskCapacity(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.run(t, ch.Task)
+	if d, err := c.Datastore(t.Context(), c.admin, "small"); err != nil || d.Actions["remove"].Code != "datastore_in_use" {
+		t.Errorf("removing a datastore with nothing but a disk on it: %+v, %v", d.Actions["remove"], err)
+	}
 	if _, err := add(2); baadal.CodeOf(err) != "datastore_full" {
 		t.Errorf("more than there is: %v", err)
 	}
@@ -211,5 +214,40 @@ func TestRepeatDiskTask(t *testing.T) {
 	disks, err := c.Disks(t.Context(), c.admin, "ml")
 	if err != nil || len(disks) != 2 || disks[1].SizeGiB != 2 || disks[1].IOPS != 50 || disks[1].State != baadal.DiskAttached {
 		t.Errorf("%+v, %v", disks, err)
+	}
+}
+
+// TestRestoreGoesWhereAllDisksAre: a VM with disks on two datastores comes back
+// on a host that mounts both.
+func TestRestoreGoesWhereAllDisksAre(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	vm := c.create(t, c.admin, baadal.VMCreate{Name: "ml", Host: "host3"})
+	for _, h := range []string{"host1", "host2"} {
+		if err := c.world.Mount(h, "/mnt/small", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.world.AddDatastore("/mnt/small", 100<<30); err != nil {
+		t.Fatal(err)
+	}
+	c.update(t, func(tx *store.Tx) error {
+		d := baadal.Datastore{Name: "small", Path: "/mnt/small"}
+		if err := tx.CreateDatastore(&d); err != nil {
+			return err
+		}
+		u := baadal.DatastoreUsage{Mounted: true, Writable: true, Capacity: 100 << 30, Free: 100 << 30}
+		_, err := tx.SetDatastoreUsage(d.ID, baadal.DatastoreOK, "", u, []string{"host3"})
+		return err
+	})
+	ch, err := c.AddDisk(t.Context(), c.admin, "ml", baadal.DiskAdd{SizeGiB: 1, Datastore: "small"}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, ch.Task)
+	c.act(t, baadal.ActionVMDelete, vm)
+	c.create(t, c.admin, baadal.VMCreate{Name: "other", Host: "host3", RAMMiB: 32768}) // it is the fullest now
+	if again := c.act(t, baadal.ActionVMRestore, vm); again.Host != "host3" {
+		t.Errorf("restored on %s", again.Host)
 	}
 }
