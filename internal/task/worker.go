@@ -186,7 +186,7 @@ func (w *worker) retryLater(i int, err error) error {
 	t.State, t.Message = baadal.TaskRetry, baadal.Message(err)
 	t.RunAfter = w.q.db.Now().Add(backoff(t.Attempt, w.q.opt.Backoff))
 	w.steps[i].Error = baadal.Message(err)
-	return w.saveAll(true, time.Time{}, i)
+	return w.saveAll(time.Time{}, i)
 }
 
 // goOnLater gives the lease back until the step said it can go on; that is no
@@ -195,7 +195,7 @@ func (w *worker) goOnLater(err error, i int) error {
 	t := &w.r.Task
 	t.Attempt, t.RunAfter = 0, w.q.db.Now().Add(laterBy(err))
 	w.steps[i].Detail = w.r.detail
-	return w.saveAll(true, time.Time{}, i)
+	return w.saveAll(time.Time{}, i)
 }
 
 // fail turns round: from here on the task is undone.
@@ -212,7 +212,7 @@ func (w *worker) fail(life context.Context, cause error) error {
 	if baadal.KindOf(cause) == baadal.Internal {
 		w.q.log.Error("task failed", "task_id", t.ID, "kind", string(t.Kind), "step", s.Name, "error", cause)
 	}
-	if err := w.saveAll(true, w.q.db.Now().Add(w.q.opt.Lease), max(w.r.index-1, 0), w.r.index); err != nil {
+	if err := w.saveAll(w.q.db.Now().Add(w.q.opt.Lease), max(w.r.index-1, 0), w.r.index); err != nil {
 		return err
 	}
 	return w.undo(life)
@@ -245,7 +245,7 @@ func (w *worker) undo(life context.Context) error {
 		if w.r.detail != "" {
 			s.Detail = w.r.detail
 		}
-		if err := w.saveAll(true, w.q.db.Now().Add(w.q.opt.Lease), i); err != nil {
+		if err := w.saveAll(w.q.db.Now().Add(w.q.opt.Lease), i); err != nil {
 			return err
 		}
 	}
@@ -350,14 +350,14 @@ func (w *worker) end(undone bool) error {
 	})
 }
 
-func (w *worker) saveAll(active bool, until time.Time, steps ...int) error {
+func (w *worker) saveAll(until time.Time, steps ...int) error {
 	return w.save(func(tx *store.Tx) error {
 		for _, i := range steps {
 			if err := tx.SaveStep(w.r.Task.ID, w.steps[i]); err != nil {
 				return err
 			}
 		}
-		return tx.SaveTask(&w.r.Task, w.lease, active, until)
+		return tx.SaveTask(&w.r.Task, w.lease, true, until)
 	})
 }
 
