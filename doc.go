@@ -10,6 +10,8 @@
 //	             Reached by one SSH connection whose host key is pinned.
 //	Datastore    a file system mounted at the same path on the hosts; holds all disks.
 //	             Layout: vm_templates, vm_images, vm_extra_disks, vm_deleted.
+//	Disk         a disk of a VM: the first one, or an extra one with a number, a file and a claim of its own.
+//	             Plugged in and out while the VM runs; grows, never shrinks.
 //	Template     an immutable disk image that VMs start from, as thin overlays.
 //	             Never removed while something stands on it.
 //	Network      a security domain: one VLAN, one subnet, its range of addresses with MACs.
