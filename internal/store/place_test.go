@@ -40,11 +40,11 @@ func TestHosts(t *testing.T) {
 		}
 		const s = time.Second
 		set(0, baadal.HostUp, "", true, false, 0, 0)
-		set(9*s, baadal.HostUp, "", true, false, 0, 0) // not worth a write
-		set(10*s, baadal.HostUp, "", true, false, 10*s, 0)
-		set(12*s, baadal.HostDown, "no answer", false, true, 10*s, 12*s)
-		set(13*s, baadal.HostDown, "refused", false, true, 10*s, 12*s)
-		set(14*s, baadal.HostUp, "", true, true, 14*s, 14*s)
+		set(59*s, baadal.HostUp, "", true, false, 0, 0) // not worth a write
+		set(60*s, baadal.HostUp, "", true, false, 60*s, 0)
+		set(62*s, baadal.HostDown, "no answer", false, true, 60*s, 62*s)
+		set(63*s, baadal.HostDown, "refused", false, true, 60*s, 62*s)
+		set(64*s, baadal.HostUp, "", true, true, 64*s, 64*s)
 
 		facts := baadal.HostFacts{Hostname: "h1.lab", CPUs: 16, RAMMiB: 32768, Virt: "kvm", Checks: []baadal.Check{{Name: "sshd", OK: true}}}
 		update(t, db, func(tx *store.Tx) error { return tx.SetHostFacts(w.host.ID, facts) })
