@@ -148,3 +148,67 @@ func await(ctx context.Context, t *testing.T, do func(context.Context, string, b
 		t.Fatal(err)
 	}
 }
+
+// TestExtraDiskWithSnapshotAndMigration plugs a disk into a running guest,
+// takes a snapshot, moves the VM while it runs and reverts: what was on the
+// disk then is there, on the new host.
+func TestExtraDiskWithSnapshotAndMigration(t *testing.T) {
+	ctx := begin(t)
+	key, err := theLab.SSHPublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, none := cloud.Client, baadal.ChangeOptions{}
+	vm := create(ctx, t, baadal.VMCreate{Name: "mover", SSHKeys: []string{key}})
+	defer remove(ctx, t, vm.UUID)
+	if vm, err = cloud.WaitAnswer(ctx, vm.UUID); err != nil {
+		t.Fatal(err)
+	}
+	add, err := c.AddDisk(ctx, vm.UUID, baadal.DiskAdd{SizeGiB: 1}, none)
+	diskTask(ctx, t, add, err)
+	eventually(t, 10*time.Second, "seen by the guest", func() error {
+		if got := ssh(ctx, t, vm, "ls /sys/block"); !strings.Contains(got, "vdb") {
+			return fmt.Errorf("the guest has %q", got)
+		}
+		return nil
+	})
+	write := func(word string) {
+		t.Helper()
+		ssh(ctx, t, vm, fmt.Sprintf("printf %%-512s %s | dd of=/dev/vdb bs=512 count=1 2>/dev/null; sync", word))
+	}
+	read := func(want, when string) {
+		t.Helper()
+		if got := ssh(ctx, t, vm, "echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vdb bs=512 count=1 2>/dev/null"); got != want {
+			t.Errorf("%s the disk holds %q, want %q", when, got, want)
+		}
+	}
+	write("before")
+	snap, err := c.CreateSnapshot(ctx, vm.UUID, baadal.SnapshotCreate{Name: "one"}, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.Await(ctx, snap.Task, nil); err != nil {
+		t.Fatal(err)
+	}
+	write("after")
+	from := vm.Host
+	moved, err := c.MigrateVM(ctx, vm.UUID, baadal.VMMigrate{}, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.Await(ctx, moved.Task, nil); err != nil {
+		t.Fatal(err)
+	}
+	if vm, err = c.VM(ctx, vm.UUID); err != nil || vm.Host == from {
+		t.Fatalf("it is on %s still: %v", vm.Host, err)
+	}
+	read("after", "after the migration")
+	back, err := c.RevertSnapshot(ctx, vm.UUID, "one", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.Await(ctx, back.Task, nil); err != nil {
+		t.Fatal(err)
+	}
+	read("before", "after the revert")
+}
