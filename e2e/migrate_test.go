@@ -340,8 +340,10 @@ func TestMigrateHostDies(t *testing.T) {
 		name, host, state string
 		down, back        func(context.Context, string) error
 	}{
-		{"destination", "host2", "running", kill, boot}, {"source", "host1", "shut off", kill, boot},
-		{"destination-cut", "host2", "running", cut, heal}, {"source-cut", "host1", "running", cut, heal},
+		{"destination", "host2", "running", kill, boot},
+		{"source", "host1", "shut off", kill, boot},
+		{"destination-cut", "host2", "running", cut, heal},
+		{"source-cut", "host1", "running", cut, heal},
 	} {
 		t.Run(side.name, func(t *testing.T) {
 			ctx := begin(t)
