@@ -92,6 +92,18 @@ func TestClones(t *testing.T) {
 	}
 	thin(ctx, t, clones[0])
 
+	// Frozen while it ran, the parent can still be moved while it runs.
+	m, err := cloud.Client.MigrateVM(ctx, parent.UUID, baadal.VMMigrate{}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.Await(ctx, m.Task, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := ssh(ctx, t, parent, "cat /root/early /root/late"); got != "early\nlate" {
+		t.Errorf("moved, the parent says %q", got)
+	}
+
 	// The parent goes first; the clones boot again all the same.
 	remove(ctx, t, parent.UUID)
 	purgeAll(ctx, t)
