@@ -42,7 +42,7 @@ root, and the packages that "baadal lab packages" names.`,
 	cmd.Flags().IntVar(&o.hosts, "hosts", 3, "`number` of hosts")
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` on this machine to serve at")
 	cmd.Flags().StringVar(&o.virt, "virt", lab.VirtAuto, "how guests run: auto, kvm or qemu")
-	cmd.Flags().BoolVar(&o.once, "once", os.Getenv("DEMO") == "once", "end when everything was shown (also DEMO=once)")
+	cmd.Flags().BoolVar(&o.once, "once", false, "end when everything was shown (also DEMO=once)")
 	return cmd
 }
 
@@ -112,7 +112,7 @@ func runDemo(ctx context.Context, out io.Writer, o demoOptions) (err error) {
 	if err := showVMs(ctx, s, cloud, vms); err != nil {
 		return err
 	}
-	if o.once {
+	if o.once || os.Getenv("DEMO") == "once" {
 		return nil
 	}
 	whatNext(out, cloud, binary, o.dir)

@@ -104,7 +104,7 @@ func (w *watcher) setState(ctx context.Context, state baadal.HostState, reason s
 		if h.State == baadal.HostMaintenance || (t != nil && t.Kind == baadal.TaskHostAdd) {
 			state, reason = h.State, h.Reason
 		}
-		known = h.State == state && h.Reason == reason && (state != baadal.HostUp || h.LastSeen != nil && w.l.db.Now().Sub(*h.LastSeen) < 10*time.Second)
+		known = h.State == state && h.Reason == reason && (state != baadal.HostUp || h.LastSeen != nil && w.l.db.Now().Sub(*h.LastSeen) < time.Minute)
 		return nil
 	})
 	if err != nil || known {

@@ -128,7 +128,7 @@ func newExecution(c *conn, cmd Command) *execution {
 
 // run opens a session, runs the command and waits for its end.
 func (x *execution) run(line string) error {
-	s, err := x.conn.client.NewSession()
+	s, err := x.session()
 	if err != nil {
 		return fmt.Errorf("open session: %w", err)
 	}
@@ -150,6 +150,23 @@ func (x *execution) run(line string) error {
 		go x.feed(stdin)
 	}
 	return s.Wait()
+}
+
+// session opens a session. sshd counts one that has ended until it has reaped
+// the child, so a busy host may refuse one more for a moment.
+func (x *execution) session() (*ssh.Session, error) {
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		s, err := x.conn.client.NewSession()
+		refused, ok := errors.AsType[*ssh.OpenChannelError](err)
+		if !ok || refused.Reason == ssh.Prohibited || wait > 2*time.Second {
+			return s, err
+		}
+		select {
+		case <-x.conn.done:
+			return nil, err
+		case <-time.After(wait):
+		}
+	}
 }
 
 // feed copies Stdin. A program may end without having read all of it, so only
