@@ -26,7 +26,7 @@ func TestUsage(t *testing.T) {
 	if !u.Mounted || !u.Writable || u.Capacity != 16<<20 || u.Used+u.Free != u.Capacity {
 		t.Errorf("usage is %+v", u)
 	}
-	want := []string{"vm_deleted/", "vm_extra_disks/", "vm_images/", "vm_migration_data/", "vm_templates/"}
+	want := []string{"vm_bases/", "vm_deleted/", "vm_extra_disks/", "vm_images/", "vm_migration_data/", "vm_templates/"}
 	if diff := cmp.Diff(want, tree(t, ds.Path)); diff != "" {
 		t.Error(diff)
 	}
