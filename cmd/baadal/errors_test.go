@@ -108,7 +108,7 @@ func TestPrintedErrors(t *testing.T) {
 	for name, err := range map[string]error{
 		"busy": busy, "task": &taskError{failed}, "usage": usagef("give NAME"),
 		"denied": baadal.Errorf(baadal.Unauthenticated, "not signed in"),
-		"lines":  errors.New("the configuration has mistakes:\nlisten: no port\nstate: not absolute\n"),
+		"lines":  errors.New("the configuration has mistakes:\nlisten: no port\nstate: not absolute\n"), //nolint:revive // as a file's parser says it
 		"evil":   baadal.Errorf(baadal.Invalid, "no template \x1b]0;x\x07 here"),
 	} {
 		c, _, errs := quietCLI()

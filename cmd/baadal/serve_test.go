@@ -81,7 +81,7 @@ func TestServeTLS(t *testing.T) {
 	var resp *http.Response
 	var err error
 	for range 200 {
-		if resp, err = api.Get("https://" + addr + "/readyz"); err == nil { //nolint:noctx // a test
+		if resp, err = api.Get("https://" + addr + "/readyz"); err == nil {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -124,7 +124,7 @@ func TestServeRefuses(t *testing.T) {
 	first := freePort(t)
 	go func() { ended <- serve(ctx, io.Discard, serveOptions{state: state, listen: first, simulate: 1}) }()
 	for range 200 {
-		if c, err := net.Dial("tcp", first); err == nil { //nolint:noctx // a test
+		if c, err := net.Dial("tcp", first); err == nil {
 			_ = c.Close()
 			break
 		}

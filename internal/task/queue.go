@@ -204,9 +204,7 @@ func (q *Queue) run(ctx context.Context, t baadal.Task, lease string) {
 	before := q.running[t.ID]
 	q.running[t.ID] = j
 	q.mu.Unlock()
-	q.wg.Add(1)
-	go func() {
-		defer q.wg.Done()
+	q.wg.Go(func() {
 		go q.renew(j.ended, endLife, cancel, t.ID, lease)
 		defer func() {
 			close(j.ended)
@@ -229,7 +227,7 @@ func (q *Queue) run(ctx context.Context, t baadal.Task, lease string) {
 		if err := w.work(life, work, cancel); err != nil && !errors.Is(err, store.ErrLeaseLost) && life.Err() == nil {
 			q.log.Error("task left for a later try", "task_id", t.ID, "kind", string(t.Kind), "error", err)
 		}
-	}()
+	})
 }
 
 // renew keeps the lease until the worker has ended; it ends the worker's life

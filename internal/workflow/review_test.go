@@ -164,8 +164,10 @@ func (c *cloud) defineOn(t *testing.T, host string, vm baadal.VM) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := baadal.Domain{Console: "/run/baadal/" + vm.UUID, UUID: vm.UUID, Name: vm.Identity, VMID: vm.ID, Virt: "qemu", VCPUs: 1, RAMMiB: 512,
-		Disks: []baadal.DomainDisk{{Path: "/mnt/datastore/vm_images/x.qcow2", Format: "qcow2", Target: "vda"}}}
+	d := baadal.Domain{
+		Console: "/run/baadal/" + vm.UUID, UUID: vm.UUID, Name: vm.Identity, VMID: vm.ID, Virt: "qemu", VCPUs: 1, RAMMiB: 512,
+		Disks: []baadal.DomainDisk{{Path: "/mnt/datastore/vm_images/x.qcow2", Format: "qcow2", Target: "vda"}},
+	}
 	if err := c.world.Hypervisor().Define(t.Context(), h, d); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -181,22 +182,14 @@ func (f *fixture) judge(t *testing.T, e *Env, done baadal.Task, what string) {
 // diff shows the lines that differ.
 func diff(want, got string) string {
 	var b strings.Builder
-	has := func(all []string, s string) bool {
-		for _, x := range all {
-			if x == s {
-				return true
-			}
-		}
-		return false
-	}
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	for _, s := range w {
-		if !has(g, s) {
+		if !slices.Contains(g, s) {
 			b.WriteString("- " + s + "\n")
 		}
 	}
 	for _, s := range g {
-		if !has(w, s) {
+		if !slices.Contains(w, s) {
 			b.WriteString("+ " + s + "\n")
 		}
 	}
