@@ -21,7 +21,7 @@ func (l *Loops) hosts(ctx context.Context) {
 	defer wg.Wait()
 	wake, unsubscribe := l.db.Subscribe("host")
 	defer unsubscribe()
-	l.every(ctx, "hosts", 2*time.Second, wake, func(ctx context.Context) error {
+	l.every(ctx, "hosts", l.opt.Hosts, wake, func(ctx context.Context) error {
 		var all []baadal.Host
 		if err := l.db.View(ctx, func(tx *store.Tx) (err error) { all, err = tx.AllHosts(); return err }); err != nil {
 			return err

@@ -152,7 +152,9 @@ func TestHostsThatKeepTheirState(t *testing.T) {
 // TestHostsComeAndGo: a new host is watched soon, a removed one no more.
 func TestHostsComeAndGo(t *testing.T) {
 	bubble(t, simulator.Config{}, func(t *testing.T, c *cloud) {
-		c.start(beating())
+		opt := beating()
+		opt.Hosts = 2 * time.Second
+		c.start(opt)
 		pass(time.Second)
 		must(t, c.world.AddHost("host9", "10.77.9.9"))
 		h, err := c.world.Host("host9")

@@ -35,6 +35,7 @@ type Systems struct {
 
 // Options bound how often the loops look. Zero fields get the defaults.
 type Options struct {
+	Hosts      time.Duration // looking for hosts that came or went; 2 s
 	HostCheck  time.Duration // one round trip to each host; 5 s
 	FullLook   time.Duration // all domains of a host, beside its events; 1 min
 	Datastores time.Duration // measuring; 1 min
@@ -47,7 +48,7 @@ type Options struct {
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
-		&o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Schedule: 10 * time.Minute,
+		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Schedule: 10 * time.Minute,
 	} {
 		if *d == 0 {
 			*d = v
