@@ -80,7 +80,7 @@ func TestServeTLS(t *testing.T) {
 	api := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
 	var resp *http.Response
 	var err error
-	for range 200 {
+	for range 600 {
 		if resp, err = api.Get("https://" + addr + "/readyz"); err == nil {
 			break
 		}
@@ -123,14 +123,17 @@ func TestServeRefuses(t *testing.T) {
 	ended := make(chan error, 1)
 	first := freePort(t)
 	go func() { ended <- serve(ctx, io.Discard, serveOptions{state: state, listen: first, simulate: 1}) }()
-	for range 200 {
-		if c, err := net.Dial("tcp", first); err == nil {
-			_ = c.Close()
-			break
+	ready := false
+	for i := 0; i < 600 && !ready; i++ {
+		if resp, err := http.Get("http://" + first + "/readyz"); err == nil {
+			_ = resp.Body.Close()
+			ready = resp.StatusCode == http.StatusOK
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
-	time.Sleep(200 * time.Millisecond)
+	if !ready {
+		t.Fatal("the first controller is never ready")
+	}
 	err = serve(t.Context(), io.Discard, serveOptions{state: state, listen: freePort(t), simulate: 1})
 	if err == nil || !strings.Contains(err.Error(), "baadal.db") {
 		t.Errorf("a second controller on one SQLite database: %v", err)
