@@ -2,6 +2,7 @@ package baadal
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -81,6 +82,12 @@ type VM struct {
 	HotCPUs    bool `json:"hot_cpus,omitempty" doc:"vCPUs were added while it runs: no snapshot with memory until its next cold start."`
 
 	DiskGiB int `json:"disk_gib" doc:"Virtual size of the first disk, GiB."`
+
+	Boot      []BootDevice `json:"boot" doc:"What it boots from, the first choice first; in force from its next cold start on."`
+	Autostart Autostart    `json:"autostart" enum:"last,always,never" doc:"What becomes of it when its host comes back after having been off."`
+	CDROMID   int64        `json:"cdrom_id,omitempty"`
+	CDROM     string       `json:"cdrom,omitempty" doc:"The CD image in its drive."`
+
 	VNCPort int `json:"vnc_port" doc:"The VM's own port for VNC clients; claimed, unique in the cloud."`
 
 	State      VMState    `json:"state" enum:"running,off,paused,creating,missing,unknown,crashed,deleted"`
@@ -233,7 +240,14 @@ var vmTransitions = map[Action][]VMState{
 	ActionDiskDelete: {VMRunning, VMOff, VMCrashed},
 	ActionDiskGrow:   {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionDiskLimit:  {VMRunning, VMPaused, VMOff, VMCrashed},
+
+	ActionCDROMInsert: {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionCDROMEject:  {VMRunning, VMPaused, VMOff, VMCrashed},
 }
+
+// VMActions lists the actions that a VM's state allows or forbids: all that
+// change one.
+func VMActions() []Action { return slices.Sorted(maps.Keys(vmTransitions)) }
 
 // CheckAction says whether an action is possible in the VM's present state; it
 // does not look at who asks. The messages for a state already reached are the
@@ -274,6 +288,8 @@ var savedRefusals = map[Action]string{
 	ActionDiskDelete:     "it goes on with the disks that it had",
 	ActionDiskGrow:       "it goes on with the disks that it had",
 	ActionDiskLimit:      "it goes on with the disks that it had",
+	ActionCDROMInsert:    "it goes on with the drive as it was",
+	ActionCDROMEject:     "it goes on with the drive as it was",
 }
 
 // reasonSaved is the reason of a VM that is off with its memory on disk.
@@ -319,4 +335,5 @@ var pastTense = map[Action]string{
 	ActionSnapshotCreate: "snapshotted", ActionSnapshotRevert: "reverted", ActionSnapshotDelete: "parted from a snapshot",
 	ActionDiskAdd: "given a disk", ActionDiskAttach: "given a disk", ActionDiskDetach: "parted from a disk",
 	ActionDiskDelete: "parted from a disk", ActionDiskGrow: "given a larger disk", ActionDiskLimit: "given limits",
+	ActionCDROMInsert: "given a CD", ActionCDROMEject: "parted from a CD",
 }
