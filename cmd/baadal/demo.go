@@ -112,6 +112,11 @@ func runDemo(ctx context.Context, out io.Writer, o demoOptions) (err error) {
 	if err := showVMs(ctx, s, cloud, vms); err != nil {
 		return err
 	}
+	if o.hosts > 1 {
+		if err := showMigration(ctx, s, cloud, vms[0]); err != nil {
+			return err
+		}
+	}
 	if o.once || os.Getenv("DEMO") == "once" {
 		return nil
 	}
@@ -206,19 +211,22 @@ func inController(ctx context.Context, cloud *demo.Cloud, argv ...string) *exec.
 // sshTo runs a command in a guest; its address may have been another guest's in
 // a former demo, so its host key is not compared with anything.
 func sshTo(ctx context.Context, cloud *demo.Cloud, vm baadal.VM, argv ...string) (string, error) {
-	args := []string{
-		"ssh", "-n", "-i", cloud.Lab.SSHKeyPath(), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "root@" + vm.Address, "--",
-	}
 	var out string
 	var err error
 	for range 20 { // ping answers before sshd does
-		if out, err = commandOutput(inController(ctx, cloud, append(args, argv...)...)); err == nil || ctx.Err() != nil {
+		if out, err = commandOutput(sshCommand(ctx, cloud, vm, argv...)); err == nil || ctx.Err() != nil {
 			return out, err
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
 	return out, err
+}
+
+func sshCommand(ctx context.Context, cloud *demo.Cloud, vm baadal.VM, argv ...string) *exec.Cmd {
+	return inController(ctx, cloud, append([]string{
+		"ssh", "-n", "-i", cloud.Lab.SSHKeyPath(), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "root@" + vm.Address, "--",
+	}, argv...)...)
 }
 
 // commandOutput runs a command and returns what it printed, trimmed; its error holds
@@ -241,6 +249,9 @@ The cloud stays until Ctrl-C. In another terminal:
   baadal vm list                                    # what runs
   baadal vm create delta --template tiny --ram 128M # one more
   baadal vm create delta2 --template tiny --dry-run # where would it go, and why
+  baadal vm migrate beta                            # to the best other host, while it runs
+  baadal vm snapshot create beta before             # with its memory; then: baadal vm snapshot revert beta before
+  baadal vm clone gamma --count 3 --start           # thin, each with a name and address of its own
   baadal task list                                  # what was done
   baadal events                                     # what happens now
   baadal audit                                      # does the world match the book?
