@@ -3,6 +3,7 @@ package baadal
 import (
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -85,6 +86,8 @@ type HostFacts struct {
 	Libvirt  string  `json:"libvirt" doc:"Version."`
 	QEMU     string  `json:"qemu" doc:"Version."`
 	Checks   []Check `json:"checks,omitempty"`
+
+	CPU string `json:"-"` // its maker and its features, as the kernel names them
 }
 
 // Check is one thing looked at on a host.
@@ -112,4 +115,28 @@ type HostAdd struct {
 	Name        string `json:"name,omitempty" doc:"Its own host name if empty."`
 	SSHUser     string `json:"ssh_user,omitempty" doc:"root if empty."`
 	Fingerprint string `json:"fingerprint,omitempty" doc:"SHA256:… of its host key, to be pinned. Without it the answer is 409 showing the key found."`
+}
+
+// MissingInCPU compares two CPUs, each as HostFacts.CPU has them, and names what
+// a guest that runs on the first one would miss on the second. What is not known
+// is not missed.
+func MissingInCPU(here, there string) []string {
+	a, b := strings.Fields(here), strings.Fields(there)
+	if len(a) == 0 || len(b) == 0 {
+		return nil
+	}
+	if a[0] != b[0] {
+		return []string{"the maker is " + b[0] + ", not " + a[0]}
+	}
+	has := map[string]bool{}
+	for _, f := range b {
+		has[f] = true
+	}
+	var missing []string
+	for _, f := range a {
+		if !has[f] {
+			missing = append(missing, f)
+		}
+	}
+	return missing
 }

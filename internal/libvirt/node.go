@@ -2,7 +2,10 @@ package libvirt
 
 import (
 	"context"
+	"encoding/xml"
 	"fmt"
+	"slices"
+	"strings"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -40,10 +43,48 @@ func (h *Hypervisor) Node(ctx context.Context, host baadal.Host) (baadal.HostFac
 			return f, err
 		}
 		if caps.Host.CPU != nil {
-			f.CPUModel = caps.Host.CPU.Model
+			f.CPUModel, f.CPU = caps.Host.CPU.Model, features(rpc, caps)
 		}
 		return f, nil
 	})
+}
+
+// features is the host's CPU as libvirt compares it: its maker and all features,
+// those of its model included; empty if libvirt cannot tell.
+func features(rpc *golibvirt.Libvirt, caps *libvirtxml.Caps) string {
+	text, err := cpuXML(caps)
+	if err != nil {
+		return ""
+	}
+	if text, err = rpc.ConnectBaselineCPU([]string{text}, golibvirt.ConnectBaselineCPUExpandFeatures); err != nil {
+		return ""
+	}
+	var cpu libvirtxml.DomainCPU
+	if cpu.Unmarshal(text) != nil || len(cpu.Features) == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(cpu.Features))
+	for _, x := range cpu.Features {
+		names = append(names, x.Name)
+	}
+	slices.Sort(names)
+	vendor := cpu.Vendor
+	if vendor == "" {
+		vendor = "unknown"
+	}
+	return vendor + " " + strings.Join(names, " ")
+}
+
+// cpuXML is a host's CPU as libvirt takes it for comparisons.
+func cpuXML(caps *libvirtxml.Caps) (string, error) {
+	if caps.Host.CPU == nil {
+		return "", baadal.Errorf(baadal.NotFound, "libvirt does not tell its CPU")
+	}
+	text, err := xml.Marshal(caps.Host.CPU)
+	if err != nil {
+		return "", fmt.Errorf("write CPU: %w", err)
+	}
+	return string(text), nil
 }
 
 // nodeMemory returns the KiB of memory over all NUMA nodes; 0 if the driver

@@ -22,6 +22,10 @@ type Want struct {
 	From      int64  // the host it is on and is to leave; 0 for none
 	Virt      string // the host's type of virtualisation, as the guest has seen it; empty for any
 	Datastore int64  // only this datastore; 0 for any
+
+	VM    int64            // which it is, of the groups in Rules; 0 for one that is new
+	Rules baadal.VMRules   // for its place
+	Unfit map[int64]string // what else keeps it off hosts, in words, by host
 }
 
 // Limits are the settings that bound a placement.
@@ -134,6 +138,10 @@ func judge(h baadal.Host, stores []baadal.Datastore, want Want, lim Limits) baad
 		v.Reason = unready(h)
 	case want.Virt != "" && h.Virt != want.Virt:
 		v.Reason = fmt.Sprintf("it runs guests by %s, this one runs by %s", h.Virt, want.Virt)
+	case want.Unfit[h.ID] != "":
+		v.Reason = want.Unfit[h.ID]
+	case forbids(want.Rules, want.VM, h.ID, placed) != "":
+		v.Reason = forbids(want.Rules, want.VM, h.ID, placed)
 	case want.VCPUs > h.CPUs:
 		v.Reason = fmt.Sprintf("it has %d CPUs, fewer than the %d of the VM", h.CPUs, want.VCPUs)
 	case ramLeft < 0:
