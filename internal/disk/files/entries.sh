@@ -5,7 +5,7 @@ ds=$1
 mounted "$ds"
 cd -- "$ds"
 set --
-for area in vm_templates vm_images vm_deleted vm_bases; do
+for area in vm_templates vm_images vm_deleted vm_bases vm_migration_data vm_backups; do
 	if [ -d "$area" ]; then set -- "$@" "$area"; fi
 done
 if [ $# -eq 0 ]; then exit 0; fi
@@ -16,6 +16,7 @@ extra() { # find's conditions
 list() { # areas
 	find "$@" -mindepth 1 -maxdepth 1 -printf '%p\0'
 	extra -maxdepth 3 ! -path 'vm_extra_disks/*/*/.*' -printf '%p\0'
+	if [ -d vm_backups ]; then find vm_backups -mindepth 2 -maxdepth 2 ! -path 'vm_backups/.*' ! -name '.*' -printf '%p\0'; fi
 }
 list "$@"
 printf '\0'

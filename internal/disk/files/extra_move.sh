@@ -10,6 +10,7 @@ if there "$to/$file"; then
 	rm -f -- "$from/.$file.id"
 elif there "$from/$file"; then
 	mine "$from" "$file" "$id" || fail $FOREIGN "$from/$file is not this disk's"
+	case $3 in vm_deleted/*) idle "$from/$file" ;; esac
 	folder "$to" "$uuid" "$attempt"
 	carry "$from" "$to" "$file" "$id" "$attempt"
 else

@@ -10,4 +10,5 @@ fi
 if there "$ds/$to"; then fail $FOREIGN "$ds/$to exists and is not this VM's"; fi
 if ! there "$ds/$from"; then fail $NOTHING "there is neither $ds/$from nor $ds/$to"; fi
 if ! ours "$ds/$from" "$uuid"; then fail $FOREIGN "$ds/$from is not this VM's"; fi
+case $to in vm_deleted/*) for disk in "$ds/$from"/*.qcow2; do idle "$disk"; done ;; esac
 move "$ds/$from" "$ds/$to" || fail $OVERTAKEN "$ds/$from could not be moved to $ds/$to"

@@ -4,7 +4,7 @@ set -eu
 umask 077
 export LC_ALL=C PATH="${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"
 
-NOT_MOUNTED=80 FOREIGN=81 NOTHING=82 NO_TEMPLATE=83 BAD_IMAGE=84 OVERTAKEN=85 TWO_FILESYSTEMS=86 IN_USE=87
+NOT_MOUNTED=80 FOREIGN=81 NOTHING=82 NO_TEMPLATE=83 BAD_IMAGE=84 OVERTAKEN=85 TWO_FILESYSTEMS=86 IN_USE=87 DIFFERS=88 DAMAGED=90 OPEN=95
 
 fail() { # code words...
 	code=$1
@@ -55,6 +55,13 @@ move() { # from to
 	mv -nT -- "$1" "$2" || :
 	if there "$1"; then return 1; fi
 	sync -- "$(dirname -- "$1")" "$(dirname -- "$2")"
+}
+
+# idle refuses a disk that some QEMU, on whatever host, has open for writing: it
+# holds a lock on the file. What else may be wrong with the disk does not matter.
+idle() { # file
+	if [ ! -f "$1" ] || words=$(qemu-img info -- "$1" 2>&1 >/dev/null); then return; fi
+	case $words in *"lock"*) fail $OPEN "$words" ;; esac
 }
 
 # basefolder makes a base's folder with its mark, if it is not there.
