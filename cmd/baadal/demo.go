@@ -250,7 +250,7 @@ The cloud stays until Ctrl-C. In another terminal:
   baadal vm create delta --template tiny --ram 128M # one more
   baadal vm create delta2 --template tiny --dry-run # where would it go, and why
   baadal vm migrate beta                            # to the best other host, while it runs
-  baadal vm snapshot create beta before             # with its memory; then: baadal vm snapshot revert beta before
+  baadal vm snapshot create beta --name before      # with its memory; then: baadal vm snapshot revert beta before
   baadal vm clone gamma --count 3 --start           # thin, each with a name and address of its own
   baadal task list                                  # what was done
   baadal events                                     # what happens now
