@@ -24,6 +24,14 @@ const (
 	ActionVMSave     Action = "vm.save"
 	ActionVMClone    Action = "vm.clone"
 	ActionVMEdit     Action = "vm.edit"
+	ActionVMMove     Action = "vm.move" // to another datastore
+
+	ActionVMSaveTemplate Action = "vm.save_template"
+	ActionVMExport       Action = "vm.export"
+	ActionVMImport       Action = "vm.import"
+	ActionVMLaunch       Action = "vm.launch" // from an image that lies on a datastore: it could be anybody's
+	ActionVMAdopt        Action = "vm.adopt"
+	ActionUpload         Action = "upload"
 
 	ActionDiskAdd    Action = "disk.add"
 	ActionDiskAttach Action = "disk.attach"
@@ -32,10 +40,26 @@ const (
 	ActionDiskGrow   Action = "disk.grow"
 	ActionDiskLimit  Action = "disk.limit"
 
+	ActionCDROMInsert Action = "cdrom.insert"
+	ActionCDROMEject  Action = "cdrom.eject"
+
 	ActionSnapshotCreate   Action = "snapshot.create"
 	ActionSnapshotRevert   Action = "snapshot.revert"
 	ActionSnapshotDelete   Action = "snapshot.delete"
 	ActionSnapshotSchedule Action = "snapshot.schedule"
+
+	ActionBackupRead     Action = "backup.read"
+	ActionBackupCreate   Action = "backup.create"
+	ActionBackupVerify   Action = "backup.verify"
+	ActionBackupRestore  Action = "backup.restore"
+	ActionBackupReplace  Action = "backup.replace" // restore in place
+	ActionBackupDelete   Action = "backup.delete"
+	ActionBackupSchedule Action = "backup.schedule"
+
+	ActionAffinityRead   Action = "affinity.read"
+	ActionAffinityCreate Action = "affinity.create"
+	ActionAffinityUpdate Action = "affinity.update"
+	ActionAffinityDelete Action = "affinity.delete"
 
 	ActionHostRead   Action = "host.read"
 	ActionHostAdd    Action = "host.add"
@@ -49,6 +73,8 @@ const (
 	ActionTemplateRead   Action = "template.read"
 	ActionTemplateImport Action = "template.import"
 	ActionTemplateDelete Action = "template.delete"
+
+	ActionTemplatePrivate Action = "template.private" // see and use a template that has an owner
 
 	ActionNetworkRead      Action = "network.read"
 	ActionNetworkAddresses Action = "network.addresses"
@@ -105,6 +131,7 @@ var permissions = map[Action]permission{
 	ActionVMDelete:         {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMRestore:        {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMMigrate:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionVMMove:           {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionVMPassword:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
 	ActionVMSuspend:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMResume:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
@@ -112,16 +139,35 @@ var permissions = map[Action]permission{
 	ActionVMSave:           {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMClone:          {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionVMEdit:           {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionVMSaveTemplate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMExport:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVMImport:         {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionVMLaunch:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionVMAdopt:          {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionUpload:           {ScopeNone, ScopeNone, ScopeOwn, ScopeAny},
 	ActionDiskAdd:          {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionDiskAttach:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionDiskDetach:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionDiskDelete:       {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionDiskGrow:         {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionDiskLimit:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionCDROMInsert:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionCDROMEject:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotCreate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotRevert:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotSchedule: {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionBackupRead:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionBackupCreate:     {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionBackupVerify:     {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionBackupRestore:    {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionBackupReplace:    {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionBackupDelete:     {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionBackupSchedule:   {ScopeNone, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionAffinityRead:     {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionAffinityCreate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionAffinityUpdate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionAffinityDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionHostRead:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostAdd:          {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostCheck:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
@@ -131,7 +177,8 @@ var permissions = map[Action]permission{
 	ActionDatastoreRemove:  {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionTemplateRead:     {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
 	ActionTemplateImport:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionTemplateDelete:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionTemplateDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny}, // without an owner it is the administrators'
+	ActionTemplatePrivate:  {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionNetworkRead:      {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
 	ActionNetworkAddresses: {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkCreate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},

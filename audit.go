@@ -7,6 +7,7 @@ const (
 	DiffOrphanDomain    = "orphan_domain"   // a domain of ours that no VM owns
 	DiffMissingDomain   = "missing_domain"  // a VM whose host does not know it
 	DiffWrongState      = "wrong_state"     // running here, off there
+	DiffMovedDomain     = "moved_domain"    // a VM that another host has, and its own does not
 	DiffTwoDomains      = "two_domains"     // one VM defined on two hosts
 	DiffTwoWriters      = "two_writers"     // one VM running on two hosts
 	DiffOrphanDisk      = "orphan_disk"     // a folder in vm_images that no VM owns
@@ -16,13 +17,19 @@ const (
 	DiffMissingTemplate = "missing_template"
 	DiffOrphanBase      = "orphan_base"      // a folder in vm_bases that no base owns
 	DiffMissingBase     = "missing_base"     // a base without its folder
+	DiffOrphanTransfer  = "orphan_transfer"  // a file in vm_migration_data that no transfer owns
 	DiffLeakedAddress   = "leaked_address"   // claimed by nothing that lives
 	DiffDHCP            = "dhcp"             // reservations differ from the server's
 	DiffWrongVLAN       = "wrong_vlan"       // a port with another tag than the VM's network
 	DiffStuckTask       = "stuck_task"       // nobody works on it though it is due
 	DiffUndoPending     = "undo_pending"     // a failed task that could not take everything back yet
 	DiffMissingSnapshot = "missing_snapshot" // a snapshot that the host does not know
+	DiffMissingBackup   = "missing_backup"   // a backup without its folder, or without one of its files
+	DiffOrphanBackup    = "orphan_backup"    // a folder in vm_backups that no backup owns, or a file in one that nobody knows
+	DiffAffinity        = "affinity"         // a VM runs where a rule for its place forbids it
 	DiffForeignSnapshot = "foreign_snapshot" // one on the host that the store does not know
+	DiffAutostart       = "autostart"        // libvirt would start the domain with its host, wherever the VM is by then
+	DiffWrongCDROM      = "wrong_cdrom"      // another CD image in the drive than the store says
 )
 
 // Difference is one finding.

@@ -32,11 +32,16 @@ const (
 	SettingAnswerWait     = "vm.answer_wait"
 	SettingShutdownWait   = "vm.shutdown_wait"
 	SettingHostSlots      = "task.host_slots"
+	SettingHostPatience   = "task.host_patience"
 	SettingSnapshotLimit  = "vm.snapshot_limit"
 	SettingKeepDaily      = "snapshot.keep_daily"
 	SettingKeepWeekly     = "snapshot.keep_weekly"
 	SettingKeepMonthly    = "snapshot.keep_monthly"
 	SettingKeepYearly     = "snapshot.keep_yearly"
+	SettingBackupStore    = "backup.datastore"
+	SettingBackupLimit    = "backup.limit"
+	SettingBackupChain    = "backup.full_every"
+	SettingBackupKeepGone = "backup.retention"
 )
 
 // settingTable lists every setting with its default; the ratios and ports are
@@ -46,8 +51,8 @@ var settingTable = []Setting{
 	{Name: SettingRAMRatio, Default: "2.0", Type: "float", Doc: "Memory that may be claimed per memory of a host. Lower it to 1.0 where guests really fill their memory."},
 	{Name: SettingDiskRatio, Default: "4.0", Type: "float", Doc: "Virtual disk size that may be claimed per capacity of a datastore; disks are thin."},
 	{Name: SettingDiskReserve, Default: "16", Type: "int", Doc: "MiB that must be free on a datastore before anything new is put on it."},
-	{Name: SettingVNCFirst, Default: "20000", Type: "int", Doc: "First port for VNC clients."},
-	{Name: SettingVNCLast, Default: "49999", Type: "int", Doc: "Last port for VNC clients."},
+	{Name: SettingVNCFirst, Default: "20000", Type: "int", Doc: "First port for VNC clients. Each VM has one for itself: there can be as many VMs as ports, 30000 by default, deleted ones aside."},
+	{Name: SettingVNCLast, Default: "49999", Type: "int", Doc: "Last port for VNC clients, at most 65535. Widen the range before there are as many VMs as ports in it: a creation beyond is refused."},
 	{Name: SettingRetention, Default: "720h", Type: "duration", Doc: "How long a deleted VM can be restored."},
 	{Name: SettingCreateDeadline, Default: "10m", Type: "duration", Doc: "A creation that is not done by then is undone."},
 	{Name: SettingAnswerWait, Default: "90s", Type: "duration", Doc: "How long a creation waits for the guest's address to answer; never a condition of success."},
@@ -57,7 +62,12 @@ var settingTable = []Setting{
 	{Name: SettingKeepWeekly, Default: "1", Type: "int", Doc: "How many of a VM's weekly snapshots are kept."},
 	{Name: SettingKeepMonthly, Default: "1", Type: "int", Doc: "How many of a VM's monthly snapshots are kept."},
 	{Name: SettingKeepYearly, Default: "1", Type: "int", Doc: "How many of a VM's yearly snapshots are kept."},
+	{Name: SettingBackupStore, Default: "", Type: "string", Doc: "Name of the datastore that backups go to; the VM's own if empty."},
+	{Name: SettingBackupLimit, Default: "3", Type: "int", Doc: "How many backups of their own people may keep of a VM; scheduled ones do not count."},
+	{Name: SettingBackupChain, Default: "7", Type: "int", Doc: "After so many increments on each other the next scheduled backup is a full one."},
+	{Name: SettingBackupKeepGone, Default: "2160h", Type: "duration", Doc: "How long the backups of a VM are kept when it is gone for good."},
 	{Name: SettingHostSlots, Default: "8", Type: "int", Doc: "Cost of all tasks that may work on one host at a time; a start costs 2."},
+	{Name: SettingHostPatience, Default: "2m", Type: "duration", Doc: "How long the tasks of a host that went down wait for its return; then they are tried once more, and end."},
 }
 
 // Settings returns every setting with its default as value.

@@ -60,6 +60,7 @@ const (
 	TaskVMDelete       TaskKind = "Delete VM"
 	TaskVMRestore      TaskKind = "Restore VM"
 	TaskVMMigrate      TaskKind = "Migrate VM Between Hosts" // the specification's name
+	TaskVMMove         TaskKind = "Migrate VM Between Datastores" // likewise
 	TaskVMPurge        TaskKind = "Purge VM"
 	TaskVMSuspend      TaskKind = "Suspend VM"
 	TaskVMResume       TaskKind = "Resume VM"
@@ -86,6 +87,19 @@ const (
 	TaskVMClone        TaskKind = "Clone VM"
 	TaskCloneCreate    TaskKind = "Create Clone"
 	TaskBaseRemove     TaskKind = "Remove Base"
+	TaskVMSaveTemplate TaskKind = "Save As Template" // the specification's name
+	TaskVMExport       TaskKind = "Export VM"
+	TaskVMImport       TaskKind = "Import VM"
+	TaskVMLaunch       TaskKind = "Launch VM Image"
+	TaskVMAdopt        TaskKind = "Adopt VM"
+	TaskTransferRemove TaskKind = "Remove Transfer"
+	TaskBackupCreate   TaskKind = "Backup VM"
+	TaskBackupVerify   TaskKind = "Verify Backup"
+	TaskBackupRestore  TaskKind = "Restore Backup" // as a new VM
+	TaskBackupReplace  TaskKind = "Restore Backup in Place"
+	TaskBackupDelete   TaskKind = "Delete Backup"
+	TaskCDROMInsert    TaskKind = "Insert CD-ROM"
+	TaskCDROMEject     TaskKind = "Eject CD-ROM"
 )
 
 // Task is one durable operation.

@@ -104,6 +104,11 @@ type VM struct {
 	DeletedAt  *time.Time `json:"deleted_at,omitempty"`
 	PurgeAfter *time.Time `json:"purge_after,omitempty" doc:"A deleted VM can be restored until then."`
 
+	// Shown of one VM, not in lists.
+	Hosts    []string `json:"hosts,omitempty" doc:"Hosts that it may run on; any if there are none. Not in lists."`
+	Affinity []string `json:"affinity,omitempty" doc:"Groups that keep it together with other VMs or apart from them. Not in lists."`
+	Broken   []string `json:"broken_rules,omitempty" doc:"Which of these rules its place breaks, because they were changed later. Not in lists."`
+
 	Task    *TaskRef          `json:"task,omitempty" doc:"The task that holds the VM now."`
 	Actions map[string]Access `json:"actions,omitempty" doc:"What can be done with it now, and if not, why not."`
 }
@@ -139,6 +144,8 @@ type VMCreate struct {
 	FullCopy  bool     `json:"full_copy,omitempty" doc:"Copy the template instead of a thin overlay on it."`
 	SSHKeys   []string `json:"ssh_keys,omitempty" maxItems:"20" doc:"authorized_keys lines; the owner's keys if empty."`
 	Purpose   string   `json:"purpose,omitempty" maxLength:"512"`
+	Hosts     []string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may ever run on; any if empty."`
+	Affinity  []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that it becomes a member of."`
 }
 
 // Limits of a VM, from the specification's tables.
@@ -229,10 +236,17 @@ var vmTransitions = map[Action][]VMState{
 	ActionVMRestore:  {VMDeleted},
 	ActionVMMigrate:  {VMRunning, VMPaused, VMOff},
 	ActionVMClone:    {VMRunning, VMPaused, VMOff},
+	ActionVMMove:     {VMRunning, VMPaused, VMOff, VMCrashed},
+
+	ActionVMSaveTemplate: {VMRunning, VMPaused, VMOff},
+	ActionVMExport:       {VMRunning, VMPaused, VMOff},
 
 	ActionSnapshotCreate: {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionSnapshotRevert: {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionSnapshotDelete: {VMRunning, VMPaused, VMOff, VMCrashed},
+
+	ActionBackupCreate:  {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionBackupReplace: {VMOff, VMCrashed},
 
 	ActionDiskAdd:    {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionDiskAttach: {VMRunning, VMPaused, VMOff, VMCrashed},
@@ -280,8 +294,13 @@ var savedRefusals = map[Action]string{
 	ActionVMEdit:         "it goes on as it was when it starts",
 	ActionVMMigrate:      "it can only go on where it is",
 	ActionVMClone:        "its disks and its memory must not part",
+	ActionVMMove:         "it goes on with the disks that it had",
+	ActionVMSaveTemplate: "its disks and its memory must not part",
+	ActionVMExport:       "its disks and its memory must not part",
 	ActionSnapshotCreate: "its disks and its memory must not part",
 	ActionSnapshotRevert: "its disks and its memory must not part",
+	ActionBackupCreate:   "its disks and its memory must not part",
+	ActionBackupReplace:  "its disks and its memory must not part",
 	ActionDiskAdd:        "it goes on with the disks that it had",
 	ActionDiskAttach:     "it goes on with the disks that it had",
 	ActionDiskDetach:     "it goes on with the disks that it had",
@@ -330,10 +349,12 @@ func (vm *VM) refusal(a Action) error {
 
 var pastTense = map[Action]string{
 	ActionVMStart: "started", ActionVMShutdown: "shut down", ActionVMReboot: "rebooted",
-	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored", ActionVMMigrate: "migrated", ActionVMClone: "cloned",
+	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored", ActionVMMigrate: "migrated", ActionVMClone: "cloned", ActionVMMove: "moved",
 	ActionVMSuspend: "suspended", ActionVMResume: "resumed", ActionVMReset: "reset", ActionVMSave: "saved", ActionVMEdit: "edited",
 	ActionSnapshotCreate: "snapshotted", ActionSnapshotRevert: "reverted", ActionSnapshotDelete: "parted from a snapshot",
+	ActionBackupCreate: "backed up", ActionBackupReplace: "restored in place",
 	ActionDiskAdd: "given a disk", ActionDiskAttach: "given a disk", ActionDiskDetach: "parted from a disk",
 	ActionDiskDelete: "parted from a disk", ActionDiskGrow: "given a larger disk", ActionDiskLimit: "given limits",
+	ActionVMSaveTemplate: "saved as a template", ActionVMExport: "exported",
 	ActionCDROMInsert: "given a CD", ActionCDROMEject: "parted from a CD",
 }

@@ -37,21 +37,29 @@ import (
 
 // The real systems and the simulated ones satisfy the same contracts.
 var (
-	_ workflow.Hypervisor = (*libvirt.Hypervisor)(nil)
-	_ workflow.Power      = (*libvirt.Hypervisor)(nil)
-	_ workflow.Resizer    = (*libvirt.Hypervisor)(nil)
-	_ workflow.Stats      = (*libvirt.Hypervisor)(nil)
-	_ workflow.Snapshots  = (*libvirt.Hypervisor)(nil)
-	_ workflow.Migrator   = (*libvirt.Hypervisor)(nil)
-	_ workflow.Disks      = (*disk.Disks)(nil)
-	_ workflow.Bases      = (*disk.Disks)(nil)
-	_ workflow.Freezer    = (*libvirt.Hypervisor)(nil)
-	_ workflow.DiskPlugs  = (*libvirt.Hypervisor)(nil)
-	_ workflow.ExtraDisks = (*disk.Disks)(nil)
-	_ workflow.Sizer      = (*disk.Disks)(nil)
-	_ workflow.DHCP       = (*dhcp.ISC)(nil)
-	_ workflow.Prober     = (*probe.Prober)(nil)
-	_ workflow.Guests     = (*probe.Guests)(nil)
+	_ workflow.Hypervisor  = (*libvirt.Hypervisor)(nil)
+	_ workflow.Power       = (*libvirt.Hypervisor)(nil)
+	_ workflow.Resizer     = (*libvirt.Hypervisor)(nil)
+	_ workflow.Stats       = (*libvirt.Hypervisor)(nil)
+	_ workflow.Snapshots   = (*libvirt.Hypervisor)(nil)
+	_ workflow.Migrator    = (*libvirt.Hypervisor)(nil)
+	_ workflow.Disks       = (*disk.Disks)(nil)
+	_ workflow.Bases       = (*disk.Disks)(nil)
+	_ workflow.Images      = (*disk.Disks)(nil)
+	_ workflow.Adopter     = (*libvirt.Hypervisor)(nil)
+	_ workflow.Freezer     = (*libvirt.Hypervisor)(nil)
+	_ workflow.Backups     = (*libvirt.Hypervisor)(nil)
+	_ workflow.BackupFiles = (*disk.Disks)(nil)
+	_ workflow.Refiller    = (*disk.Disks)(nil)
+	_ workflow.DiskPlugs   = (*libvirt.Hypervisor)(nil)
+	_ workflow.CDDrives    = (*libvirt.Hypervisor)(nil)
+	_ workflow.ExtraDisks  = (*disk.Disks)(nil)
+	_ workflow.Sizer       = (*disk.Disks)(nil)
+	_ workflow.Copier      = (*libvirt.Hypervisor)(nil)
+	_ workflow.Mover       = (*disk.Disks)(nil)
+	_ workflow.DHCP        = (*dhcp.ISC)(nil)
+	_ workflow.Prober      = (*probe.Prober)(nil)
+	_ workflow.Guests      = (*probe.Guests)(nil)
 )
 
 // serveOptions are the flags of `baadal serve`.
@@ -83,11 +91,11 @@ is used instead of the configured address.`,
 	return cmd
 }
 
-// serve wires everything, top to bottom, and runs until ctx ends.
-func serve(ctx context.Context, out io.Writer, o serveOptions) error {
+// read reads the configuration; the flags come before it.
+func (o serveOptions) read(ctx context.Context) (config, error) {
 	cfg, err := readConfig(ctx, o.config)
 	if err != nil {
-		return err
+		return cfg, err
 	}
 	if o.listen != "" {
 		cfg.Listen = o.listen
@@ -96,7 +104,16 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 		cfg.State = o.state
 	}
 	if err := cfg.complete(); err != nil {
-		return baadal.Errorf(baadal.Invalid, "the configuration has mistakes:\n%v", err)
+		return cfg, baadal.Errorf(baadal.Invalid, "the configuration has mistakes:\n%v", err)
+	}
+	return cfg, nil
+}
+
+// serve wires everything, top to bottom, and runs until ctx ends.
+func serve(ctx context.Context, out io.Writer, o serveOptions) error {
+	cfg, err := o.read(ctx)
+	if err != nil {
+		return err
 	}
 	log := cfg.logger()
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
@@ -123,7 +140,7 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	queue := task.New(db, task.Options{Workers: cfg.Workers, Logger: log, Slots: slots(db)})
 	queue.Register(workflow.New(db, systems, workflow.Options{Spool: spool, Logger: log}).Bodies()...)
 	loops := reconcile.New(db, reconcile.Systems{
-		Hypervisor: systems.Hypervisor, Alive: systems.Prober.Alive, Usage: systems.Disks.Usage, DiskSizes: systems.Sizer.DiskSizes, Answers: systems.Guests.Answers, Stats: systems.Stats.Stats,
+		Hypervisor: systems.Hypervisor, Alive: systems.Prober.Alive, Usage: systems.Disks.Usage, DiskSizes: systems.Sizer.DiskSizes, Answers: systems.Guests.Answers, Boot: systems.Prober.Boot, Stats: systems.Stats.Stats,
 	}, reconcile.Options{Logger: log})
 	svc := service.New(db, queue, service.Options{Prober: systems.Prober, Stats: loops.VMStats, Spool: spool, Logger: log})
 	if err := bootstrap(ctx, out, svc); err != nil {
@@ -203,11 +220,14 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 			Dir: filepath.Join(cfg.State, "simulator"), Hosts: o.simulate, Logger: log,
 			StartTime: 300 * time.Millisecond, ShutdownTime: 3 * time.Second, BootTime: 6 * time.Second, MigrateTime: 2 * time.Second,
 		})
+		if err == nil { // a second datastore, so that VMs can be moved
+			err = world.AddDatastore("/mnt/second", 256<<30)
+		}
 		if err != nil {
 			return workflow.Systems{}, nil, err
 		}
 		return workflow.Systems{
-			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Stats: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Stats: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Images: world.Disks(), Adopter: world.Hypervisor(), Backups: world.Hypervisor(), BackupFiles: world.Disks(), Refiller: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), CDDrives: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), Copier: world.Hypervisor(), Mover: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 		}, func() { _ = world.Close() }, nil
 	}
 	signer, err := sshKey(cfg.SSHKey, log)
@@ -217,7 +237,7 @@ func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems
 	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
 	hyper, files := libvirt.New(pool, libvirt.Options{Logger: log}), disk.New(pool, disk.Options{})
 	s := workflow.Systems{
-		Hypervisor: hyper, Power: hyper, Resizer: hyper, Stats: hyper, Snapshots: hyper, Migrator: hyper, Disks: files, Bases: files, Freezer: hyper, DiskPlugs: hyper, ExtraDisks: files, Sizer: files, Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
+		Hypervisor: hyper, Power: hyper, Resizer: hyper, Stats: hyper, Snapshots: hyper, Migrator: hyper, Disks: files, Bases: files, Images: files, Adopter: hyper, Backups: hyper, BackupFiles: files, Refiller: files, Freezer: hyper, DiskPlugs: hyper, CDDrives: hyper, ExtraDisks: files, Sizer: files, Copier: hyper, Mover: files, Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
 	}
 	if cfg.DHCP.Kind == "isc" {
 		// The box is reached as a host is, with an id that no host has.
@@ -266,13 +286,17 @@ func makeSSHKey(path string) ([]byte, error) {
 }
 
 // bootstrap makes the first administrator and prints the one-time password,
-// once.
+// once. Until somebody has used it, each start says how to get another.
 func bootstrap(ctx context.Context, out io.Writer, svc *service.Service) error {
 	name, password, err := svc.Bootstrap(ctx)
-	if err != nil || password == "" {
+	switch {
+	case err != nil || name == "":
 		return err
+	case password == "":
+		fmt.Fprintf(out, "Nobody has set a password for %s yet. If the first one is lost, stop the server and get another: baadal rescue %s\n", name, name)
+	default:
+		fmt.Fprintf(out, "The first administrator is %s, with the one-time password %s\nSign in with it: baadal login %s\n", name, password, name)
 	}
-	fmt.Fprintf(out, "The first administrator is %s, with the one-time password %s\nSign in with it: baadal login %s\n", name, password, name)
 	return nil
 }
 

@@ -19,6 +19,9 @@ const (
 	codeOvertaken      = 85
 	codeTwoFilesystems = 86
 	codeInUse          = 87
+	codeDamaged        = 90
+	codeOpen           = 95
+	codeDiffers        = 88
 )
 
 // causes are those that the tools tell only in words (in English: the
@@ -36,6 +39,7 @@ var causes = []struct {
 	{"Stale file handle", sick},
 	{"Transport endpoint is not connected", sick},
 	{"Connection timed out", sick},
+	{"Is another process using the image", inUse},
 	{"--shrink", tooSmall}, // qemu-img resize, when the disk would be smaller than the template
 }
 
@@ -97,6 +101,13 @@ func explainCode(host baadal.Host, ds baadal.Datastore, code int, words string) 
 	case codeTwoFilesystems:
 		e.Code, e.Title = "two_file_systems", fmt.Sprintf("the folders of datastore %s lie on several file systems", ds.Name)
 		e.WithNext("Mount one file system at "+ds.Path+" and none below it", "findmnt -R "+ds.Path)
+	case codeDiffers:
+		e.Kind, e.Code, e.Title = baadal.Unavailable, "copy_differs", "the copy on datastore "+ds.Name+" differs from the disk"
+	case codeOpen:
+		e.Code, e.Title = "disk_in_use", "a disk on datastore "+ds.Name+" is open for writing: a VM runs on it somewhere"
+		e.WithNext("Find out where", "baadal audit")
+	case codeDamaged:
+		e.Code, e.Title = "backup_damaged", "a file of the backup is not as it was"
 	case codeInUse:
 		e.Code, e.Title = "base_in_use", "a disk on datastore "+ds.Name+" stands on the base"
 	default:
@@ -131,6 +142,12 @@ func sick(host baadal.Host, ds baadal.Datastore, words string) *baadal.Error {
 	e := &baadal.Error{Kind: baadal.Unavailable, Code: "datastore_failing", Err: failure(host, 1, words)}
 	e.Title = fmt.Sprintf("datastore %s does not work on %s", ds.Name, host.Name)
 	return e.WithDetail("%s", lastLine(roomRE.ReplaceAllString(words, "")))
+}
+
+// inUse is what QEMU's lock on an image says.
+func inUse(host baadal.Host, _ baadal.Datastore, words string) *baadal.Error {
+	return (&baadal.Error{Kind: baadal.Conflict, Code: "disk_in_use", Title: "the disk is in use", Err: failure(host, 1, words)}).
+		WithDetail("another process has it open for writing")
 }
 
 func tooSmall(host baadal.Host, _ baadal.Datastore, words string) *baadal.Error {

@@ -56,6 +56,34 @@ var (
 	copyKeepScript string
 	//go:embed files/base_remove.sh
 	baseRemoveScript string
+	//go:embed files/shift_prelude.sh
+	shiftPrelude string
+	//go:embed files/shift_begin.sh
+	shiftBeginScript string
+	//go:embed files/shift_empty.sh
+	shiftEmptyScript string
+	//go:embed files/shift_copy.sh
+	shiftCopyScript string
+	//go:embed files/shift_stamp.sh
+	shiftStampScript string
+	//go:embed files/backup_prepare.sh
+	backupPrepareScript string
+	//go:embed files/backup_copy.sh
+	backupCopyScript string
+	//go:embed files/backup_seal.sh
+	backupSealScript string
+	//go:embed files/backup_verify.sh
+	backupVerifyScript string
+	//go:embed files/backup_has.sh
+	backupHasScript string
+	//go:embed files/backup_remove.sh
+	backupRemoveScript string
+	//go:embed files/refill_stage.sh
+	refillStageScript string
+	//go:embed files/refill_swap.sh
+	refillSwapScript string
+	//go:embed files/bitmaps_forget.sh
+	bitmapsForgetScript string
 	//go:embed files/chain.sh
 	chainScript string
 )

@@ -155,7 +155,7 @@ func followBackup(ctx context.Context, l *link, dom golibvirt.Domain, op string,
 			return interrupted(ctx, l.host.Name, op)
 		}
 	}
-	kind, params, err := jobStats(ctx, l, dom, op, golibvirt.DomainJobStatsCompleted)
+	kind, params, err := jobStats(ctx, l, dom, op, golibvirt.DomainJobStatsCompleted|golibvirt.DomainJobStatsKeepCompleted)
 	if err != nil {
 		return err
 	}

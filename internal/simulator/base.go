@@ -245,13 +245,20 @@ func (v *Hypervisor) RejoinDisk(ctx context.Context, bh baadal.Host, uuid, targe
 
 // BackupDisk makes a flat copy of a running domain's disk.
 func (v *Hypervisor) BackupDisk(ctx context.Context, bh baadal.Host, uuid, target, to string, progress func(share float64)) error {
-	err := v.onDisk(ctx, "freezer.backup", bh, uuid, target, func(_ *domain, disk *baadal.DomainDisk) error {
+	err := v.onDisk(ctx, "freezer.backup", bh, uuid, target, func(d *domain, disk *baadal.DomainDisk) error {
 		ds, at := v.w.lookup(to)
 		if at != nil {
 			return baadal.Errorf(baadal.Conflict, "%s is there already", to).WithCode("domain_state")
 		}
 		if ds == nil || ds.ReadOnly {
 			return baadal.Errorf(baadal.Conflict, "%s cannot be written", to).WithCode("datastore_read_only")
+		}
+		if area := path.Base(path.Dir(to)); area == baadal.DirTemplates || area == baadal.DirMigration {
+			f, err := v.w.usable(d.host, disk.Path)
+			if err != nil {
+				return err
+			}
+			return v.w.copyTo(ds, f, area, path.Base(to))
 		}
 		into := ds.Folders[path.Join(baadal.DirBases, path.Base(path.Dir(to)))]
 		if into == nil || path.Base(to) != copyName {
@@ -271,6 +278,9 @@ func (v *Hypervisor) repoint(ctx context.Context, op string, bh baadal.Host, uui
 		if disk.Path == to {
 			return nil
 		}
+		if err := v.w.marked(d); err != nil {
+			return err
+		}
 		_, old := v.w.lookup(disk.Path)
 		f, err := v.w.usable(d.host, to)
 		if err != nil {
@@ -284,6 +294,7 @@ func (v *Hypervisor) repoint(ctx context.Context, op string, bh baadal.Host, uui
 		}
 		v.w.writers[f.Inode] = d
 		disk.Path, v.w.dirty = to, true
+		delete(d.Mirrors, target)
 		for i := range d.Def.Disks {
 			if d.Def.Disks[i].Target == target {
 				d.Def.Disks[i].Path = to

@@ -15,6 +15,7 @@ type datastore struct {
 	Filler    int64              `json:",omitzero"` // bytes that something else occupies
 	ReadOnly  bool               `json:",omitzero"`
 	Templates map[string]*file   // below vm_templates, unfinished ones included
+	Transfers map[string]*file   `json:",omitempty"` // below vm_migration_data
 	Folders   map[string]*folder // by area/name
 
 	used int64 // sum of all files
@@ -33,6 +34,7 @@ type file struct {
 	Backing string           `json:",omitzero"` // absolute path
 	SHA256  string           `json:",omitzero"`
 	DiskID  int64            `json:",omitzero"`  // mark of an extra disk
+	Bitmaps []string         `json:",omitempty"` // of checkpoints
 	Saved   map[string]saved `json:",omitempty"` // data of internal snapshots by name
 }
 
@@ -55,6 +57,9 @@ func (ds *datastore) free() int64 { return max(0, ds.Capacity-ds.Filler-ds.used)
 func (ds *datastore) measure() {
 	ds.used = 0
 	for _, f := range ds.Templates {
+		ds.used += f.Bytes
+	}
+	for _, f := range ds.Transfers {
 		ds.used += f.Bytes
 	}
 	for _, f := range ds.Folders {
@@ -123,6 +128,9 @@ func (w *World) lookup(p string) (*datastore, *file) {
 		dir = strings.TrimSuffix(dir, "/")
 		if dir == baadal.DirTemplates {
 			return ds, ds.Templates[name]
+		}
+		if dir == baadal.DirMigration {
+			return ds, ds.Transfers[name]
 		}
 		if f := ds.Folders[dir]; f != nil {
 			return ds, f.Files[name]
@@ -194,9 +202,25 @@ func (w *World) moveFolder(ds *datastore, from, to, uuid string) error {
 	case source == nil:
 		return baadal.Errorf(baadal.NotFound, "there is neither %s/%s nor %s/%s", ds.Path, from, ds.Path, to).WithCode("folder_missing")
 	}
+	if strings.HasPrefix(to, baadal.DirDeleted+"/") {
+		for _, f := range source.Files {
+			if err := w.idle(ds, f); err != nil {
+				return err
+			}
+		}
+	}
 	delete(ds.Folders, from)
 	ds.Folders[to] = source
 	w.dirty = true
+	return nil
+}
+
+// idle refuses a file that a domain has open for writing.
+func (w *World) idle(ds *datastore, f *file) error {
+	if by := w.writers[f.Inode]; by != nil {
+		return baadal.Errorf(baadal.Conflict, "a disk on datastore %s is open for writing: a VM runs on it somewhere", ds.Path).WithCode("disk_in_use").
+			WithDetail("%s runs on %s", by.Def.Name, by.host.Name).WithNext("Find out where", "baadal audit")
+	}
 	return nil
 }
 

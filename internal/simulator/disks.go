@@ -143,13 +143,19 @@ func (s *Disks) Entries(ctx context.Context, bh baadal.Host, bds baadal.Datastor
 		for name, f := range ds.Templates {
 			all = append(all, baadal.DatastoreEntry{Area: baadal.DirTemplates, Name: name, Bytes: f.Bytes})
 		}
+		for name, f := range ds.Transfers {
+			all = append(all, baadal.DatastoreEntry{Area: baadal.DirMigration, Name: name, Bytes: f.Bytes})
+		}
 		for key, f := range ds.Folders {
 			area, name, _ := strings.Cut(key, "/")
 			all = append(all, baadal.DatastoreEntry{Area: area, Name: name, UUID: f.Mark, Bytes: f.bytes()})
-			if area != baadal.DirExtraDisks {
+			if area != baadal.DirExtraDisks && (area != baadal.DirBackups || strings.HasPrefix(name, ".")) {
 				continue
 			}
 			for file, k := range f.Files {
+				if file[0] == '.' {
+					continue
+				}
 				all = append(all, baadal.DatastoreEntry{Area: area, Name: name + "/" + file, Bytes: k.Bytes})
 			}
 		}

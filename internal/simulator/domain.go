@@ -15,6 +15,7 @@ type domain struct {
 	Live       *baadal.Domain `json:",omitempty"` // what it runs with; nil while off
 	State      baadal.VMState
 	Persistent bool
+	Autostart  bool           `json:",omitzero"`  // libvirt starts it with the host; nobody of ours says so
 	Deaf       bool           `json:",omitzero"`  // the guest ignores shutdown and reboot
 	Saved      *baadal.Domain `json:",omitempty"` // what it ran with when its memory was saved; nil if none is
 	Balloon    int            `json:",omitzero"`  // MiB that are left to the guest; 0 for all
@@ -24,7 +25,10 @@ type domain struct {
 	RebootAt   time.Time      `json:",omitzero"`  // when the guest will boot anew
 	Open       []int64        `json:",omitempty"` // inodes it writes to
 	Snaps      []*memento     `json:",omitempty"` // parents first
+	Checks     []string       `json:",omitempty"` // checkpoints, oldest first
 	Migrating  bool           `json:",omitzero"`  // one of the two halves of a migration: paused, writes to nothing
+
+	Mirrors map[string]mirror `json:",omitempty"` // disks that are being copied, by target
 
 	host *host
 }
@@ -46,7 +50,7 @@ func (d *domain) info() baadal.DomainInfo {
 		def = d.Live
 	}
 	return baadal.DomainInfo{
-		UUID: def.UUID, Name: def.Name, VMID: def.VMID, State: d.State, Saved: d.Saved != nil, Persistent: d.Persistent,
+		UUID: def.UUID, Name: def.Name, VMID: def.VMID, State: d.State, Saved: d.Saved != nil, Persistent: d.Persistent, Autostart: d.Autostart,
 		VCPUs: def.VCPUs, RAMMiB: def.RAMMiB,
 	}
 }
@@ -99,8 +103,11 @@ func (w *World) start(d *domain) error {
 	if err != nil {
 		return err
 	}
-	if def.Seed != "" {
-		if _, err := w.usable(d.host, def.Seed); err != nil {
+	for _, disc := range []string{def.Seed, def.CDROM} {
+		if disc == "" {
+			continue
+		}
+		if _, err := w.usable(d.host, disc); err != nil {
 			return err
 		}
 	}
@@ -157,13 +164,18 @@ func (w *World) register(d *domain) {
 }
 
 // stop ends a running domain at the given time; state is off or crashed. A
-// transient one is gone then. One that is off stays as it is.
+// transient one is gone then. One that is off stays as it is; one that crashed
+// can be off.
 func (w *World) stop(d *domain, state baadal.VMState, at time.Time) {
 	if !d.active() {
+		if d.State == baadal.VMCrashed {
+			w.setState(d, state, at)
+		}
 		return
 	}
 	w.unregister(d)
 	d.Migrating = false
+	d.Mirrors = nil
 	d.Live, d.Open, d.Booted, d.OffAt, d.RebootAt, d.Balloon = nil, nil, time.Time{}, time.Time{}, time.Time{}, 0
 	delete(d.host.pending, d)
 	if !d.Persistent {

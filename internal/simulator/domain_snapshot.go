@@ -134,6 +134,9 @@ func (v *Hypervisor) CreateSnapshot(ctx context.Context, bh baadal.Host, uuid, n
 		if d.memento(name) != nil {
 			return nil
 		}
+		if err := v.w.marked(d); err != nil {
+			return err
+		}
 		return v.w.remember(d, name)
 	})
 }
@@ -219,6 +222,11 @@ func (w *World) revertable(d *domain, name string) (*memento, error) {
 		}
 		if _, ok := f.Saved[name]; !ok {
 			return bad("%s does not hold its data", disk.Path)
+		}
+	}
+	if then.CDROM != "" {
+		if _, err := w.usable(d.host, then.CDROM); err != nil {
+			return bad("the CD image %s, which the machine had in its drive then, cannot be read", then.CDROM)
 		}
 	}
 	return m, nil

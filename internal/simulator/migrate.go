@@ -34,6 +34,9 @@ func (v *Hypervisor) Migrate(ctx context.Context, src, dst baadal.Host, uuid str
 		case len(d.Snaps) > 0:
 			return baadal.Errorf(baadal.Conflict, "cannot migrate domain with %d snapshots", len(d.Snaps)).WithCode("domain_state")
 		}
+		if err := v.w.marked(d); err != nil {
+			return err
+		}
 		def, live, paused = copyDomain(d.Def), copyDomain(*d.Live), d.State == baadal.VMPaused
 		return nil
 	})

@@ -76,6 +76,12 @@ func (d *domain) line(o snapshotOptions) string {
 	if d.active() && describe(d.Live) != describe(&d.Def) {
 		s += " live: " + describe(d.Live)
 	}
+	if len(d.Mirrors) > 0 {
+		s += " copying=" + strings.Join(sortedKeys(d.Mirrors), ",")
+	}
+	if len(d.Checks) > 0 {
+		s += " checkpoints=" + strings.Join(d.Checks, ",")
+	}
 	if d.Balloon != 0 {
 		s += fmt.Sprintf(" balloon=%d", d.Balloon)
 	}
@@ -108,6 +114,9 @@ func (ds *datastore) lines() []string {
 	for name, f := range ds.Templates {
 		lines = append(lines, fmt.Sprintf("%s %s/%s %s", head, baadal.DirTemplates, name, f.line()))
 	}
+	for name, f := range ds.Transfers {
+		lines = append(lines, fmt.Sprintf("%s %s/%s %s", head, baadal.DirMigration, name, f.line()))
+	}
 	for key, folder := range ds.Folders {
 		words := []string{head, key, "mark=" + folder.Mark}
 		for _, name := range sortedKeys(folder.Files) {
@@ -125,6 +134,9 @@ func (f *file) line() string {
 	}
 	if f.Backing != "" {
 		s += " backing=" + f.Backing
+	}
+	if len(f.Bitmaps) > 0 {
+		s += " bitmaps=" + strings.Join(f.Bitmaps, ",")
 	}
 	if len(f.Saved) > 0 {
 		s += " holds=" + strings.Join(sortedKeys(f.Saved), ",")

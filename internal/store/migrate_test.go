@@ -55,6 +55,20 @@ var migrationData = []struct {
 		after: `SELECT v.name || ' ' || CAST(v.vcpus AS TEXT) || ' ' || CAST(v.live_vcpus + v.live_ram_mib + v.hot_cpus AS TEXT) FROM vms v`,
 		want:  "before 1 0",
 	},
+	{ // moves between datastores: the VM from before is not on its way anywhere
+		after: `SELECT v.name || ' ' || CAST(COUNT(m.id) AS TEXT) FROM vms v LEFT JOIN disk_moves m ON m.vm_id = v.id GROUP BY v.name`,
+		want:  "before 0",
+	},
+	{ // backups: the VM from before has none, and nothing is scheduled; the room it claims is what it was
+		after: `SELECT v.name || ' ' || CAST(COUNT(b.id) AS TEXT) || ' ' || CAST(COUNT(c.vm_id) AS TEXT) || ' ' || CAST(COUNT(s.vm_id) AS TEXT) FROM vms v
+			LEFT JOIN backups b ON b.vm_id = v.id LEFT JOIN backup_chains c ON c.vm_id = v.id LEFT JOIN backup_schedules s ON s.vm_id = v.id GROUP BY v.name`,
+		want: "before 0 0 0",
+	},
+	{ // images that come and go: the template from before is everybody's, the VM from before stands on it still
+		after: `SELECT m.name || ' ' || CAST(COALESCE(m.owner_id, -1) AS TEXT) || ' ' || CAST(m.organisation_id AS TEXT) || ' ' || v.name
+			FROM templates m JOIN vms v ON v.template_id = m.id`,
+		want: "before -1 0 before",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

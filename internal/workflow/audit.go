@@ -47,7 +47,10 @@ type book struct {
 	tasks     []baadal.Task
 	disks     []baadal.Disk // beside the first ones
 	bases     []baadal.Base
+	backups   []baadal.Backup
 	snapshots map[int64][]baadal.Snapshot // by VM
+	rules     map[int64]baadal.VMRules    // by VM
+	discs     map[int64]string            // where CD images lie, by template
 }
 
 func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
@@ -66,6 +69,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 		if b.bases, err = tx.AllBases(); err != nil {
 			return err
 		}
+		if b.backups, err = tx.AllBackups(); err != nil {
+			return err
+		}
 		if b.hosts, err = tx.AllHosts(); err != nil {
 			return err
 		}
@@ -75,6 +81,7 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 		if b.templates, err = tx.AllTemplates(); err != nil {
 			return err
 		}
+		b.discs = discPaths(b)
 		if b.reserved, err = tx.Reservations(); err != nil {
 			return err
 		}
@@ -82,6 +89,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 			return err
 		}
 		if b.snapshots, err = tx.AllSnapshots(); err != nil {
+			return err
+		}
+		if b.rules, err = tx.AllVMRules(); err != nil {
 			return err
 		}
 		b.tasks, err = tx.ActiveTasks()
@@ -99,12 +109,13 @@ type sight struct {
 	dhcpSeen  bool
 	notSeen   []string
 	snapshots map[int64][]baadal.DomainSnapshot // by VM
+	discs     map[int64]string                  // images in CD drives, by VM
 }
 
 // look asks every host, datastore and the DHCP server at the same time; one
 // that does not answer in time is not seen.
 func (w *Workflows) look(ctx context.Context, b book) sight {
-	s := sight{snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
+	s := sight{discs: map[int64]string{}, snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	limit := make(chan struct{}, 128) // answers of thousands of hosts are not held at one time
@@ -135,8 +146,13 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 			if err != nil {
 				return err
 			}
+			discs, err := w.lookDiscs(ctx, b, h, domains)
+			if err != nil {
+				return err
+			}
 			mu.Lock()
 			defer mu.Unlock()
+			maps.Copy(s.discs, discs)
 			s.domains[h.ID], s.vlans[h.ID] = domains, vlans
 			maps.Copy(s.snapshots, snaps)
 			return nil
@@ -225,6 +241,8 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 	switch d.Kind {
 	case baadal.DiffMissingDomain:
 		return w.mendMissing(ctx, b, d)
+	case baadal.DiffMovedDomain:
+		return w.mendMoved(ctx, d)
 	case baadal.DiffOrphanDomain:
 		return w.mendOrphan(ctx, b, d)
 	case baadal.DiffWrongState:
@@ -233,6 +251,10 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 		return w.mendMissingSnapshots(ctx, d)
 	case baadal.DiffForeignSnapshot:
 		return w.mendForeignSnapshots(ctx, d)
+	case baadal.DiffAutostart:
+		return w.mendAutostart(ctx, b, d)
+	case baadal.DiffWrongCDROM:
+		return w.mendDisc(ctx, d)
 	case baadal.DiffLeakedAddress:
 		return w.db.Update(ctx, func(tx *store.Tx) error {
 			vm, err := tx.VM(d.Subject.ID)

@@ -23,6 +23,7 @@ func (c *comparison) run() {
 	c.compareDomains()
 	c.compareVMs()
 	c.compareSnapshots()
+	c.compareAffinity()
 	for _, ds := range c.b.stores {
 		if entries, ok := c.seen.entries[ds.ID]; ok {
 			c.compareDatastore(ds, entries)
@@ -98,20 +99,23 @@ func (c *comparison) compareDomains() {
 			seen = append(seen, p.host.Name+": "+p.info.State.String())
 		}
 		slices.Sort(seen)
-		kind := baadal.DiffTwoDomains
+		d := baadal.Difference{Kind: baadal.DiffTwoDomains, Subject: vmSubject(vm), Host: vm.Host, Stored: "on " + vm.Host, Seen: strings.Join(seen, ", ")}
 		if running > 1 {
-			kind = baadal.DiffTwoWriters
+			d.Kind = baadal.DiffTwoWriters
 		}
-		c.add(baadal.Difference{Kind: kind, Subject: vmSubject(vm), Host: vm.Host, Stored: "on " + vm.Host, Seen: strings.Join(seen, ", ")})
+		if _, looked := c.seen.domains[vm.HostID]; looked && len(places) == 1 {
+			d.Kind, d.Repair = baadal.DiffMovedDomain, "write down that it is on "+places[0].host.Name
+		}
+		c.add(d)
 	}
 }
 
 // compareVMs looks from the store: is the VM what it should be?
 func (c *comparison) compareVMs() {
-	elsewhere := map[string]string{} // UUID to a host that knows it
+	elsewhere := map[string]bool{} // UUIDs that some host knows
 	for _, h := range c.b.hosts {
 		for _, d := range c.seen.domains[h.ID] {
-			elsewhere[d.UUID] = h.Name
+			elsewhere[d.UUID] = true
 		}
 	}
 	for _, vm := range c.b.vms {
@@ -122,17 +126,16 @@ func (c *comparison) compareVMs() {
 		c.report.VMs++
 		i := slices.IndexFunc(domains, func(d baadal.DomainInfo) bool { return d.UUID == vm.UUID })
 		if i < 0 {
-			d := baadal.Difference{
-				Kind: baadal.DiffMissingDomain, Subject: vmSubject(vm), Host: vm.Host, Stored: "it is " + vm.State.String(),
-				Seen: "the host does not know it", Repair: "define it from the store, shut off",
+			if !elsewhere[vm.UUID] { // otherwise it was said already; and a second domain on one disk is how two writers begin
+				c.add(baadal.Difference{
+					Kind: baadal.DiffMissingDomain, Subject: vmSubject(vm), Host: vm.Host, Stored: "it is " + vm.State.String(),
+					Seen: "the host does not know it", Repair: "define it from the store, shut off",
+				})
 			}
-			if elsewhere[vm.UUID] != "" { // a second domain on one disk is how two writers begin
-				d.Seen, d.Repair = d.Seen+"; "+elsewhere[vm.UUID]+" does", ""
-			}
-			c.add(d)
 			continue
 		}
 		d := domains[i]
+		c.compareDrive(vm, d)
 		if d.State != vm.State {
 			c.add(baadal.Difference{
 				Kind: baadal.DiffWrongState, Subject: vmSubject(vm), Host: vm.Host, Stored: vm.State.String(), Seen: d.State.String(),
@@ -171,10 +174,13 @@ func (c *comparison) compareDatastore(ds baadal.Datastore, entries []baadal.Data
 			c.compareTemplateFile(ds, e)
 		case baadal.DirBases:
 			c.compareBaseFolder(ds, e)
+		case baadal.DirBackups:
+			c.compareBackupEntry(ds, e)
 		}
 	}
 	c.compareDisks(ds, found)
 	c.compareBases(ds, found)
+	c.compareBackups(ds, found)
 	for _, vm := range c.b.vms {
 		if vm.DatastoreID != ds.ID || c.inMotion(vm) || vm.State == baadal.VMUnknown {
 			continue

@@ -12,7 +12,7 @@ import (
 func (w *Workflows) diskDetach() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskDiskDetach,
-		Steps: []task.Step{{Name: "detach", Do: w.detachDisk, Undo: w.attachDisk}},
+		Steps: []task.Step{{Name: "detach", Do: w.endChainFirst(w.detachDisk), Undo: w.attachDisk}},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			k, err := changeDisk(tx, r, "detached", func(k *baadal.Disk) { k.State, k.Target = baadal.DiskDetached, "" })
 			return k.Name + " is detached from " + k.VM + " successfully", err
@@ -26,7 +26,7 @@ func (w *Workflows) diskDelete() task.Body {
 	return task.Body{
 		Kind: baadal.TaskDiskDelete,
 		Steps: []task.Step{
-			{Name: "detach", Do: w.detachDisk, Undo: w.attachIfItWas},
+			{Name: "detach", Do: w.endChainFirst(w.detachDisk), Undo: w.attachIfItWas},
 			{Name: "archive", Do: w.archiveDisk, Undo: w.unarchiveDisk},
 		},
 		Done: diskDeleted,

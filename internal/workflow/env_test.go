@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"baadal"
 	"baadal/internal/service"
@@ -19,21 +20,29 @@ import (
 )
 
 var (
-	_ workflow.Hypervisor = (*simulator.Hypervisor)(nil)
-	_ workflow.Power      = (*simulator.Hypervisor)(nil)
-	_ workflow.Resizer    = (*simulator.Hypervisor)(nil)
-	_ workflow.Stats      = (*simulator.Hypervisor)(nil)
-	_ workflow.Snapshots  = (*simulator.Hypervisor)(nil)
-	_ workflow.Migrator   = (*simulator.Hypervisor)(nil)
-	_ workflow.Disks      = (*simulator.Disks)(nil)
-	_ workflow.Bases      = (*simulator.Disks)(nil)
-	_ workflow.Freezer    = (*simulator.Hypervisor)(nil)
-	_ workflow.DiskPlugs  = (*simulator.Hypervisor)(nil)
-	_ workflow.ExtraDisks = (*simulator.Disks)(nil)
-	_ workflow.Sizer      = (*simulator.Disks)(nil)
-	_ workflow.DHCP       = (*simulator.DHCP)(nil)
-	_ workflow.Prober     = (*simulator.Prober)(nil)
-	_ workflow.Guests     = (*simulator.Guests)(nil)
+	_ workflow.Hypervisor  = (*simulator.Hypervisor)(nil)
+	_ workflow.Power       = (*simulator.Hypervisor)(nil)
+	_ workflow.Resizer     = (*simulator.Hypervisor)(nil)
+	_ workflow.Stats       = (*simulator.Hypervisor)(nil)
+	_ workflow.Snapshots   = (*simulator.Hypervisor)(nil)
+	_ workflow.Migrator    = (*simulator.Hypervisor)(nil)
+	_ workflow.Disks       = (*simulator.Disks)(nil)
+	_ workflow.Bases       = (*simulator.Disks)(nil)
+	_ workflow.Images      = (*simulator.Disks)(nil)
+	_ workflow.Adopter     = (*simulator.Hypervisor)(nil)
+	_ workflow.Freezer     = (*simulator.Hypervisor)(nil)
+	_ workflow.Backups     = (*simulator.Hypervisor)(nil)
+	_ workflow.BackupFiles = (*simulator.Disks)(nil)
+	_ workflow.Refiller    = (*simulator.Disks)(nil)
+	_ workflow.DiskPlugs   = (*simulator.Hypervisor)(nil)
+	_ workflow.CDDrives    = (*simulator.Hypervisor)(nil)
+	_ workflow.ExtraDisks  = (*simulator.Disks)(nil)
+	_ workflow.Sizer       = (*simulator.Disks)(nil)
+	_ workflow.Copier      = (*simulator.Hypervisor)(nil)
+	_ workflow.Mover       = (*simulator.Disks)(nil)
+	_ workflow.DHCP        = (*simulator.DHCP)(nil)
+	_ workflow.Prober      = (*simulator.Prober)(nil)
+	_ workflow.Guests      = (*simulator.Guests)(nil)
 )
 
 // cloud is a store, a simulated world and the service on them, in one folder.
@@ -62,7 +71,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
 	c.sys = workflow.Systems{
-		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
+		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Images: world.Disks(), Adopter: world.Hypervisor(), Backups: world.Hypervisor(), BackupFiles: world.Disks(), Refiller: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), CDDrives: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), Copier: world.Hypervisor(), Mover: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 	}
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
@@ -79,7 +88,7 @@ func open(tb testing.TB, dir string) *cloud {
 }
 
 func (c *cloud) bodies() []task.Body {
-	return workflow.New(c.db, c.sys, workflow.Options{Spool: c.spool}).Bodies()
+	return workflow.New(c.db, c.sys, workflow.Options{Spool: c.spool, Stall: time.Second}).Bodies()
 }
 
 // furnish makes what a first VM needs: an owner, three hosts that are up, a
@@ -216,6 +225,7 @@ func (c *cloud) state() string {
 			}
 			_, err := tx.Secret(vm.ID)
 			add("vm %s %s %s on %q %q port %d secret %t restorable %t", vm.Identity, vm.UUID, state, vm.Host, vm.Address, vm.VNCPort, err == nil, vm.PurgeAfter != nil)
+			add("vm %s lies on %s", vm.Identity, vm.Datastore)
 			add("vm %s has %+v claims %+v hot %t", vm.Identity, vm.Size(), vm.Claim(), vm.HotCPUs)
 		}
 		bases, err := c.baseLines(tx, vms)
@@ -238,6 +248,15 @@ func (c *cloud) state() string {
 		}
 		for _, k := range disks {
 			add("disk %d of %s %s at %q on %s, %d GiB, limits %d %d, purged %t", k.ID, k.VM, k.State, k.Target, k.Datastore, k.SizeGiB, k.BytesPerSecond, k.IOPS, k.PurgeAfter != nil)
+		}
+		if len(bases) == len(vms) { // there are none, whose room goes sooner or later
+			stores, err := tx.AllDatastores()
+			if err != nil {
+				return err
+			}
+			for _, ds := range stores {
+				add("datastore %s has %d GiB claimed", ds.Name, ds.Claimed>>30)
+			}
 		}
 		claimed, err := tx.ClaimedAddresses()
 		if err != nil {

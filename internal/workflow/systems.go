@@ -28,6 +28,8 @@ type Hypervisor interface {
 	Reboot(ctx context.Context, host baadal.Host, uuid string) error
 	// Destroy cuts the power; no such domain, or one that is off, is success.
 	Destroy(ctx context.Context, host baadal.Host, uuid string) error
+	// DropAutostart makes libvirt leave the domain alone when its host boots; it is left alone already, or not there, is success.
+	DropAutostart(ctx context.Context, host baadal.Host, uuid string) error
 	// Domain looks at one domain; NotFound if the host answers and does not know it.
 	Domain(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainInfo, error)
 	// Domains looks at all domains of a host, foreign ones included.
@@ -67,6 +69,8 @@ type Migrator interface {
 	// progress is called now and then, from the caller's goroutine. When ctx ends, and when nothing moves for half a minute, it is aborted unless it is over already.
 	// After an error, or a crash, nothing is known: AbortMigration, then Half on both hosts, tell where the domain is.
 	Migrate(ctx context.Context, src, dst baadal.Host, uuid string, opt baadal.Migration, progress func(baadal.MigrationProgress)) (baadal.MigrationProgress, error)
+	// Fits changes nothing: Conflict (code host_unfit), with every reason, if dst could not take the domain over: its CPU, if the domain is active, its networks, the files of its disks. NotFound if src does not know it.
+	Fits(ctx context.Context, src, dst baadal.Host, uuid string) error
 	// AbortMigration ends a migration out of the host that nobody looks after any more; it returns when the domain has no job. None, and no such domain, is success.
 	AbortMigration(ctx context.Context, host baadal.Host, uuid string) error
 	// Half looks at what a host has of a domain; nothing is no error.
@@ -118,14 +122,14 @@ type Disks interface {
 	CreateImage(ctx context.Context, host baadal.Host, img baadal.VMImage) error
 	// RemoveImage removes the VM's folder from vm_images. None is success.
 	RemoveImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
-	// ArchiveImage moves the VM's folder to vm_deleted. Already there is success; nowhere is NotFound.
+	// ArchiveImage moves the VM's folder to vm_deleted. Already there is success; nowhere is NotFound; a disk that is open on some host is Conflict (code disk_in_use).
 	ArchiveImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
 	// RestoreImage moves it back. Already back is success; nowhere is NotFound.
 	RestoreImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
 	// PurgeImage removes the VM's folder from vm_deleted. None is success.
 	PurgeImage(ctx context.Context, host baadal.Host, ds baadal.Datastore, identity, uuid string) error
 	// ImportTemplate copies r (size bytes; -1 if unknown) to vm_templates/file by way of a temporary name, checks that it is a disk image
-	// without backing file, makes it read-only, and tells its facts. progress is called now and then with the bytes written. The same again replaces an unfinished one; a finished one is success and r is not read.
+	// without backing file, or a CD image if file ends in baadal.ISOSuffix, makes it read-only, and tells its facts. progress is called now and then with the bytes written. The same again replaces an unfinished one; a finished one is success and r is not read.
 	ImportTemplate(ctx context.Context, host baadal.Host, ds baadal.Datastore, file string, r io.Reader, size int64, progress func(written int64)) (baadal.ImageInfo, error)
 	// RemoveTemplate removes vm_templates/file and what an unfinished import left. None is success.
 	RemoveTemplate(ctx context.Context, host baadal.Host, ds baadal.Datastore, file string) error
@@ -169,6 +173,32 @@ type Freezer interface {
 	BackupDisk(ctx context.Context, host baadal.Host, uuid, target, to string, progress func(share float64)) error
 }
 
+// Images makes flat images of disks, and disks of images. A copy is written to
+// c.Part() and becomes c.Path() when it is whole; both are on the datastore. The
+// rules of Disks hold.
+type Images interface {
+	// PrepareImage removes an unfinished copy, and tells whether the finished one is there.
+	PrepareImage(ctx context.Context, host baadal.Host, c baadal.ImageCopy) (done bool, err error)
+	// CopyImage writes the part from the disk (an absolute path) of a VM (uuid) that is off. progress is called now and then with the share done.
+	CopyImage(ctx context.Context, host baadal.Host, c baadal.ImageCopy, uuid, from string, progress func(share float64)) error
+	// KeepImage checks the part, makes it read-only and names it; it tells its facts. Done already is success.
+	KeepImage(ctx context.Context, host baadal.Host, c baadal.ImageCopy) (baadal.ImageInfo, error)
+	// RemoveImageCopy removes the image and its part. None is success.
+	RemoveImageCopy(ctx context.Context, host baadal.Host, c baadal.ImageCopy) error
+	// TakeUpload makes a template of an upload (the uuid of its transfer) on the same datastore, with the checks of ImportTemplate; the upload stays. Done already is success.
+	TakeUpload(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid, file string) (baadal.ImageInfo, error)
+	// InspectImage looks at an image file anywhere on the host. One that is not trusted must be whole: what would make QEMU open other files is Invalid (code bad_image). None is NotFound.
+	InspectImage(ctx context.Context, host baadal.Host, path string, trusted bool) (baadal.ImageInfo, error)
+}
+
+// Adopter deals with domains that are not ours. The rules of Hypervisor hold.
+type Adopter interface {
+	// ForeignDomain looks at a domain by its UUID or name; NotFound if the host answers and does not know it.
+	ForeignDomain(ctx context.Context, host baadal.Host, ref string) (baadal.ForeignDomain, error)
+	// DefineForeign gives a domain back the definition that it had. The same again is harmless.
+	DefineForeign(ctx context.Context, host baadal.Host, xml string) error
+}
+
 // DiskPlugs changes the disks of domains. The rules of Hypervisor hold; a disk
 // is known by its path.
 type DiskPlugs interface {
@@ -184,6 +214,16 @@ type DiskPlugs interface {
 	LimitDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
 }
 
+// CDDrives changes what is in the CD drive of domains beside the seed's. The
+// rules of Hypervisor hold.
+type CDDrives interface {
+	// Disc tells which image is in it, as the domain runs or in its definition if it is off; empty if none is.
+	Disc(ctx context.Context, host baadal.Host, uuid string) (string, error)
+	// SetDisc puts the image at path into it, or takes out what is in it if path is empty: in the definition and, if the domain is active, at once. What is so already is success.
+	// A guest that holds the tray shut is Conflict (code tray_locked) unless force; a domain without such a drive is Conflict (code no_drive).
+	SetDisc(ctx context.Context, host baadal.Host, uuid, path string, force bool) error
+}
+
 // ExtraDisks works on the files of disks beside a VM's first one. The rules of
 // Disks hold; beside the folder's mark each file carries its disk's.
 type ExtraDisks interface {
@@ -191,7 +231,7 @@ type ExtraDisks interface {
 	CreateDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, bytes int64) error
 	// RemoveDisk removes the file from its place. None is success.
 	RemoveDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
-	// ArchiveDisk moves the file to vm_deleted, RestoreDisk moves it back. Done already is success; nowhere is NotFound.
+	// ArchiveDisk moves the file to vm_deleted, RestoreDisk moves it back. Done already is success; nowhere is NotFound; one that is open on some host is not archived: Conflict (code disk_in_use).
 	ArchiveDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
 	RestoreDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
 	// PurgeDisk removes the file from vm_deleted. None is success.
@@ -213,6 +253,86 @@ type Sizer interface {
 	DiskSizes(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DiskSize, error)
 }
 
+// Copier copies disks of domains that run to other files, while they write to
+// them. The rules of Hypervisor hold; a domain that is off is a Conflict (code
+// domain_state) unless a method says otherwise.
+type Copier interface {
+	// DiskCopies tells which file each disk of the domain is and what it is being copied to: as it runs, or as it is defined if it does not.
+	DiskCopies(ctx context.Context, host baadal.Host, uuid string) (active bool, all []baadal.DiskCopy, err error)
+	// CopyDisk copies a disk to the file to, which is there, empty, and as large, and returns once both are alike and every write goes to both. A copy to that file that is at work is joined, one to
+	// another file is Conflict. It goes on when ctx ends. limit is in bytes per second, 0 is none. One that breaks off, as on a full datastore, is Conflict (code copy_failed): the domain writes on to the file that it has.
+	CopyDisk(ctx context.Context, host baadal.Host, uuid, target, to string, limit int64, progress func(baadal.CopyProgress)) error
+	// PivotDisk makes the domain write to the copy from one moment on, in its definition too. Done already is success; one that is not ready is Conflict (code copy_failed).
+	PivotDisk(ctx context.Context, host baadal.Host, uuid, target, to string) error
+	// StopCopy ends a copy; the domain keeps its file. None, a domain that is off, and no such domain is success.
+	StopCopy(ctx context.Context, host baadal.Host, uuid, target string) error
+	// SwapSeed puts a copy of its seed into a domain's drive until its next start. Done already, another CD in it, and a domain that is off is success.
+	SwapSeed(ctx context.Context, host baadal.Host, uuid, from, to string) error
+}
+
+// Mover copies the files of disks to other datastores, through a host that
+// mounts both. The rules of Disks hold for the new place; the old file is never
+// changed.
+type Mover interface {
+	// PrepareMove makes the VM's folder at the new place, with the disk's mark or, for the first disk, a copy of the VM's seed. The same again is success.
+	PrepareMove(ctx context.Context, host baadal.Host, m baadal.DiskMove) error
+	// EmptyMove makes the new file, empty, in place of what an earlier attempt left. Nobody may use that.
+	EmptyMove(ctx context.Context, host baadal.Host, m baadal.DiskMove) error
+	// CopyMove copies the file of a disk that nobody uses, compares both, and replaces what an earlier attempt left: whole, with its snapshots and what it stands on, or flat. One that is in use is Conflict (code disk_in_use).
+	CopyMove(ctx context.Context, host baadal.Host, m baadal.DiskMove, whole bool, limit int64, progress func(baadal.CopyProgress)) error
+	// MoveStamp returns words that are others after the old file was written to.
+	MoveStamp(ctx context.Context, host baadal.Host, m baadal.DiskMove) (string, error)
+}
+
+// Backups copies disks of active domains, and has domains record what is
+// written to them since. The rules of Hypervisor hold. The records are
+// checkpoints of ours: a domain that has one does not go with snapshots, with
+// other files under its disks, nor to another host.
+type Backups interface {
+	// BackupDomain makes new files, in folders that are there, copies of the domain's disks as they all are at the call; it runs on. They are flat, or hold only what was written since a checkpoint: if that or
+	// its records are gone it is Conflict (code checkpoint_lost) before anything is done. A full datastore is Exhausted. progress is called now and then. When ctx ends the copying is ended; after an error call AbortBackup and drop the new checkpoint.
+	BackupDomain(ctx context.Context, host baadal.Host, uuid string, job baadal.BackupJob, progress func(share float64)) error
+	// AbortBackup ends copying that nobody looks after any more, and returns when it is over. None, a domain that is off, and no such domain is success.
+	AbortBackup(ctx context.Context, host baadal.Host, uuid string) error
+	// Checkpoints lists the domain's checkpoints of ours, oldest first.
+	Checkpoints(ctx context.Context, host baadal.Host, uuid string) ([]string, error)
+	// DropCheckpoints removes these, or all of ours; the one before a dropped one records what was written since itself. A domain that is off only forgets them: see ForgetBitmaps. None, and no such domain, is success.
+	DropCheckpoints(ctx context.Context, host baadal.Host, uuid string, names ...string) error
+}
+
+// BackupFiles keeps backups, each in a folder of vm_backups that carries the
+// backup's UUID as its mark. Until it is sealed it has a temporary name. The
+// rules of Disks hold.
+type BackupFiles interface {
+	// PrepareBackup makes the unsealed folder, in place of what an earlier attempt left.
+	PrepareBackup(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid string) error
+	// CopyToBackup makes a file of the unsealed folder a flat copy of a disk that nobody writes to.
+	CopyToBackup(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid string, disk baadal.DiskFile, file string, progress func(share float64)) error
+	// SealBackup has the files stand on those of the same name in the parent's folder, if there is a parent, checks them, writes their sums and the description beside them and gives the folder its name. Done already is success.
+	SealBackup(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid, parent string, files []string, description []byte) ([]baadal.BackupFile, error)
+	// VerifyBackup reads the files; one that is missing, or not as it was, is Conflict (code backup_damaged). progress tells the bytes read.
+	VerifyBackup(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid string, files []baadal.BackupFile, progress func(read int64)) error
+	// HasBackup tells whether there is a sealed folder.
+	HasBackup(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid string) (bool, error)
+	// RemoveBackup removes the backup's folder, sealed or not. None is success.
+	RemoveBackup(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid string) error
+}
+
+// Refiller gives disks that nobody uses another content. What belongs to one
+// change is told from others by its tag, a UUID. The rules of Disks hold.
+type Refiller interface {
+	// StageDisk makes a flat copy of the file from, on any datastore that the host mounts, beside the disk. The same again is success.
+	StageDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, tag, from string, progress func(share float64)) error
+	// SwapDisk puts the disk's file aside and the staged one in its place. Done already is success.
+	SwapDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, tag string) error
+	// UnswapDisk brings back what was put aside, if anything was, and removes what was staged. Nothing of it is success.
+	UnswapDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, tag string) error
+	// DropOldDisk removes what was put aside. None is success.
+	DropOldDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, tag string) error
+	// ForgetBitmaps removes the bitmaps of our checkpoints from the disk's file. None, and no file, is success.
+	ForgetBitmaps(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
+}
+
 // DHCP is the server that gives VMs their addresses. Its reservations are
 // rendered whole from the store, checked by the server's own parser, and
 // swapped atomically; nothing of anyone else's in its configuration is touched.
@@ -232,6 +352,8 @@ type Prober interface {
 	Probe(ctx context.Context, host baadal.Host, stores []baadal.Datastore) (baadal.HostFacts, error)
 	// Alive makes one round trip over the host's connection.
 	Alive(ctx context.Context, host baadal.Host) error
+	// Boot returns a word that is another one after each boot of the host.
+	Boot(ctx context.Context, host baadal.Host) (string, error)
 	// VLANs returns the VLAN tag of each port with a VM's NIC on the host's bridge, by MAC address in upper case; 0 is a trunk.
 	VLANs(ctx context.Context, host baadal.Host) (map[string]int, error)
 }
@@ -244,19 +366,27 @@ type Guests interface {
 
 // Systems is the whole outside world.
 type Systems struct {
-	Hypervisor Hypervisor
-	Power      Power
-	Resizer    Resizer
-	Stats      Stats
-	Snapshots  Snapshots
-	Migrator   Migrator
-	Disks      Disks
-	DiskPlugs  DiskPlugs
-	ExtraDisks ExtraDisks
-	Sizer      Sizer
-	Bases      Bases
-	Freezer    Freezer
-	DHCP       DHCP
-	Prober     Prober
-	Guests     Guests
+	Hypervisor  Hypervisor
+	Power       Power
+	Resizer     Resizer
+	Stats       Stats
+	Snapshots   Snapshots
+	Migrator    Migrator
+	Disks       Disks
+	DiskPlugs   DiskPlugs
+	CDDrives    CDDrives
+	ExtraDisks  ExtraDisks
+	Sizer       Sizer
+	Copier      Copier
+	Mover       Mover
+	Backups     Backups
+	BackupFiles BackupFiles
+	Refiller    Refiller
+	Bases       Bases
+	Freezer     Freezer
+	Images      Images
+	Adopter     Adopter
+	DHCP        DHCP
+	Prober      Prober
+	Guests      Guests
 }

@@ -25,7 +25,7 @@ func (w *Workflows) vmClone() task.Body {
 	return task.Body{
 		Kind: baadal.TaskVMClone,
 		Steps: []task.Step{
-			{Name: "freeze", Do: w.freezeParent, Undo: w.thawParent, Timeout: 6 * time.Hour},
+			{Name: "freeze", Do: w.endChainFirst(w.freezeParent), Undo: w.thawParent, Timeout: 6 * time.Hour},
 			{Name: "clones", Do: w.makeClones, Undo: w.stopClones},
 		},
 		Done:   clonesDone,

@@ -15,7 +15,7 @@ func (w *Workflows) vmDelete() task.Body {
 		Kind: baadal.TaskVMDelete,
 		Steps: []task.Step{
 			{Name: "stop", Do: w.stopForDelete, Undo: w.startAgain},
-			{Name: "undefine", Do: w.undefine, Undo: w.defineAgain},
+			{Name: "undefine", Do: w.endChainFirst(w.undefine), Undo: w.defineAgain},
 			{Name: "archive", Do: w.archiveImage, Undo: w.unarchiveImage},
 			{Name: "archive disks", Do: w.archiveDisks, Undo: w.unarchiveDisks},
 		},
@@ -35,6 +35,9 @@ func (w *Workflows) stopForDelete(ctx context.Context, r *task.Run) error {
 		return err
 	}
 	if err := w.recordState(ctx, r, p); err != nil {
+		return err
+	}
+	if err := w.refuseElsewhere(ctx, r, p); err != nil {
 		return err
 	}
 	return w.sys.Hypervisor.Destroy(ctx, p.host, p.vm.UUID)

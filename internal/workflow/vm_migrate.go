@@ -29,7 +29,7 @@ func (w *Workflows) vmMigrate() task.Body {
 		Kind: baadal.TaskVMMigrate,
 		Steps: []task.Step{
 			{Name: "preflight", Do: w.migratePreflight},
-			{Name: "take snapshots off", Do: w.takeSnapshotsOff, Undo: w.putSnapshotsBack},
+			{Name: "take snapshots off", Do: w.endChainFirst(w.takeSnapshotsOff), Undo: w.putSnapshotsBack},
 			{Name: "migrate", Do: w.migrate, Undo: w.settleMigration, Timeout: 25 * time.Hour},
 			{Name: "put snapshots on", Do: w.putSnapshotsBack},
 		},
@@ -94,6 +94,9 @@ func (w *Workflows) migratePreflight(ctx context.Context, r *task.Run) error {
 		return baadal.Errorf(baadal.Conflict, "%s is saved to the disk of %s: it can only go on there", v.vm.Name, v.from.Name).WithCode("vm_saved")
 	case active && v.params.Wish.Offline:
 		return baadal.Errorf(baadal.Conflict, "%s is %s by now, and was to be moved offline", v.vm.Name, here.State).WithCode("vm_state")
+	}
+	if err := w.sys.Migrator.Fits(ctx, v.from, v.to, v.vm.UUID); err != nil {
+		return err
 	}
 	r.Detail("%s on %s", here.State, v.from.Name)
 	return r.Record(found{State: here.State})

@@ -27,7 +27,7 @@ func (w *Workflows) snapshotCreate() task.Body {
 	return task.Body{
 		Kind: baadal.TaskSnapshotCreate,
 		Steps: []task.Step{
-			{Name: "check", Do: w.checkNoSnapshot},
+			{Name: "check", Do: w.endChainFirst(w.checkNoSnapshot)},
 			{Name: "snapshot", Do: w.makeSnapshot, Undo: w.dropSnapshot, Timeout: snapshotTimeout},
 			{Name: "look", Do: w.lookAtSnapshots},
 		},
@@ -115,6 +115,7 @@ type looked struct {
 	VCPUs  int                     `json:"vcpus"`
 	RAMMiB int                     `json:"ram_mib"`
 	Snaps  []baadal.DomainSnapshot `json:"snapshots"`
+	Disc   *foundDisc              `json:"disc,omitempty"` // only after a revert
 }
 
 func (w *Workflows) lookAt(ctx context.Context, p place) (l looked, err error) {
@@ -143,6 +144,11 @@ func (w *Workflows) lookAtSnapshots(ctx context.Context, r *task.Run) error {
 	if !known && r.Task.Kind != baadal.TaskSnapshotDelete {
 		return baadal.Errorf(baadal.Conflict, "snapshot %s of %s is gone", params.Name, p.vm.Name).WithCode("snapshot_unknown").
 			WithDetail("somebody removed it on %s", p.host.Name)
+	}
+	if r.Task.Kind == baadal.TaskSnapshotRevert {
+		if l.Disc, err = w.lookAtDisc(ctx, p); err != nil {
+			return err
+		}
 	}
 	return r.Record(l)
 }

@@ -14,9 +14,9 @@ import (
 
 // Options of the workflows.
 type Options struct {
-	Spool      string // folder of uploads that templates are imported from
 	ConsoleDir string // folder on every host for the sockets of VMs; /run/baadal if empty
 	HTTP       *http.Client
+	Stall      time.Duration // how long a server that an image is fetched from may send nothing; 1 min if 0
 	Logger     *slog.Logger
 }
 
@@ -38,6 +38,9 @@ func New(db *store.DB, sys Systems, opt Options) *Workflows {
 	if opt.HTTP == nil {
 		opt.HTTP = &http.Client{}
 	}
+	if opt.Stall == 0 {
+		opt.Stall = time.Minute
+	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -47,7 +50,7 @@ func New(db *store.DB, sys Systems, opt Options) *Workflows {
 // Bodies returns every operation, to be registered with the queue.
 func (w *Workflows) Bodies() []task.Body {
 	return []task.Body{
-		w.vmCreate(), w.vmStart(), w.vmShutdown(), w.vmReboot(), w.vmDestroy(), w.vmDelete(), w.vmRestore(), w.vmPurge(), w.vmMigrate(),
+		w.vmCreate(), w.vmStart(), w.vmShutdown(), w.vmReboot(), w.vmDestroy(), w.vmDelete(), w.vmRestore(), w.vmPurge(), w.vmMigrate(), w.vmMove(),
 		w.vmSuspend(), w.vmResume(), w.vmReset(), w.vmSave(), w.vmEdit(),
 		w.snapshotCreate(), w.snapshotRevert(), w.snapshotDelete(),
 		w.hostAdd(), w.hostCheck(),
@@ -56,6 +59,9 @@ func (w *Workflows) Bodies() []task.Body {
 		w.audit(),
 		w.diskAdd(), w.diskAttach(), w.diskDetach(), w.diskDelete(), w.diskPurge(), w.diskGrow(), w.diskLimit(),
 		w.vmClone(), w.cloneCreate(), w.baseRemove(),
+		w.backupCreate(), w.backupVerify(), w.backupRestore(), w.backupReplace(), w.backupDelete(),
+		w.vmSaveTemplate(), w.vmExport(), w.vmImport(), w.vmLaunch(), w.vmAdopt(), w.transferRemove(),
+		w.cdromInsert(), w.cdromEject(),
 	}
 }
 
@@ -68,6 +74,7 @@ type place struct {
 	network  baadal.Network
 	password string
 	disks    []diskAt // the first one first
+	disc     string   // path of the image in its CD drive
 }
 
 // load reads the VM that a task is about, with its surroundings.
@@ -87,8 +94,13 @@ func (w *Workflows) load(ctx context.Context, r *task.Run) (p place, err error) 
 		if p.disks, err = loadDisks(tx, p.vm, p.store); err != nil {
 			return err
 		}
-		if p.template, err = tx.Template(p.vm.TemplateID); err != nil {
+		if p.disc, err = loadDisc(tx, p.vm); err != nil {
 			return err
+		}
+		if p.vm.TemplateID != 0 { // one that was imported or adopted stands on none
+			if p.template, err = tx.Template(p.vm.TemplateID); err != nil {
+				return err
+			}
 		}
 		if p.network, err = tx.Network(p.vm.NetworkID); err != nil {
 			return err
@@ -109,6 +121,8 @@ func (w *Workflows) domain(p place) baadal.Domain {
 		VCPUs: p.vm.VCPUs, MaxVCPUs: baadal.VCPUHeadroom(p.vm.VCPUs), RAMMiB: p.vm.RAMMiB,
 		Disks:   p.devices(),
 		Seed:    p.store.SeedFile(p.vm.Identity),
+		CDROM:   p.disc,
+		Boot:    p.vm.Boot,
 		NICs:    []baadal.DomainNIC{{MAC: p.vm.MAC, Network: p.network.Bridge, Portgroup: p.network.Portgroup, VLAN: p.network.VLAN}},
 		Console: w.opt.ConsoleDir + "/" + p.vm.UUID,
 	}
