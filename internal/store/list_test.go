@@ -290,7 +290,7 @@ func TestListsOfAllNouns(t *testing.T) {
 				return len(l.Items), l.Total, err
 			}},
 			{"templates", "id name os state virtual_size_bytes created_at", "state:ready name:Debian datastore:ds1 format:qcow2", "DEBIAN", func(tx *store.Tx, q baadal.ListQuery) (int, int, error) {
-				l, err := tx.Templates(q)
+				l, err := tx.Templates(q, baadal.Visibility{})
 				return len(l.Items), l.Total, err
 			}},
 			{"networks", "id name vlan addresses created_at", "name:lab cidr:10.10.0.0/16 applied:yes vlan:10", "10.10", func(tx *store.Tx, q baadal.ListQuery) (int, int, error) {

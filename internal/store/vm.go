@@ -13,12 +13,15 @@ import (
 // the owner uses already, and an identity or UUID that is taken, is a Conflict.
 func (tx *Tx) CreateVM(v *baadal.VM) error {
 	v.Generation, v.CreatedAt, v.UpdatedAt, v.StateSince = 1, tx.at, tx.at, tx.at
+	if v.Autostart == "" {
+		v.Autostart = baadal.AutostartLast
+	}
 	var err error
 	v.ID, err = tx.insert(`INSERT INTO vms (uuid, name, identity, owner_id, requester_id, organisation_id, host_id, datastore_id, template_id,
-		network_id, vcpus, ram_mib, disk_gib, state, reason, state_since, placement, purpose, ssh_keys, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) RETURNING id`,
-		v.UUID, v.Name, v.Identity, v.OwnerID, v.RequesterID, v.OrganisationID, idOrNull(v.HostID), v.DatastoreID, v.TemplateID,
-		v.NetworkID, v.VCPUs, v.RAMMiB, v.DiskGiB, int(v.State), v.Reason, tx.now(), v.Placement, v.Purpose, encode(v.SSHKeys), tx.now(), tx.now())
+		network_id, vcpus, ram_mib, disk_gib, state, reason, state_since, placement, purpose, ssh_keys, created_at, updated_at, boot, autostart)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) RETURNING id`,
+		v.UUID, v.Name, v.Identity, v.OwnerID, v.RequesterID, v.OrganisationID, idOrNull(v.HostID), v.DatastoreID, idOrNull(v.TemplateID),
+		v.NetworkID, v.VCPUs, v.RAMMiB, v.DiskGiB, int(v.State), v.Reason, tx.now(), v.Placement, v.Purpose, encode(v.SSHKeys), tx.now(), tx.now(), bootText(v.Boot), string(v.Autostart))
 	return vmError("create vm", err)
 }
 
@@ -116,7 +119,7 @@ func vmList(vis baadal.Visibility) listSpec {
 			"host": named("v.host_id", "hosts", "name"), "owner": named("v.owner_id", "users", "username"),
 			"org": named("v.organisation_id", "organisations", "name"), "template": named("v.template_id", "templates", "name"),
 			"network": named("v.network_id", "networks", "name"), "domain": named("v.network_id", "networks", "name"),
-			"datastore": named("v.datastore_id", "datastores", "name"), "name": equalsFold("v.name"),
+			"datastore": named("v.datastore_id", "datastores", "name"), "cdrom": named("v.cdrom_id", "templates", "name"), "autostart": equals("v.autostart"), "name": equalsFold("v.name"),
 			"address": func(s string) (cond, error) { return is("v.id IN (SELECT vm_id FROM addresses WHERE ip = ?)", s), nil },
 			"mac": func(s string) (cond, error) {
 				return is("v.id IN (SELECT vm_id FROM addresses WHERE mac = ?)", strings.ToUpper(s)), nil
@@ -182,14 +185,14 @@ func (tx *Tx) vms(size int, where string, args ...any) ([]baadal.VM, error) {
 func (tx *Tx) UpdateVM(v *baadal.VM) error {
 	var since int64
 	err := tx.queryRow(`UPDATE vms SET name = $1, host_id = $2, datastore_id = $3, vcpus = $4, ram_mib = $5, disk_gib = $6,
-		live_vcpus = $20, live_ram_mib = $21, hot_cpus = $22,
+		live_vcpus = $20, live_ram_mib = $21, hot_cpus = $22, boot = $23, autostart = $24,
 		state_since = CASE WHEN state = $7 THEN state_since ELSE $8 END, state = $9, reason = $10, answered_at = $11, placement = $12,
 		purpose = $13, ssh_keys = $14, deleted_at = $15, purge_after = $16, updated_at = $17, generation = generation + 1
 		WHERE id = $18 AND generation = $19 RETURNING generation, state_since`,
 		v.Name, idOrNull(v.HostID), v.DatastoreID, v.VCPUs, v.RAMMiB, v.DiskGiB,
 		int(v.State), tx.now(), int(v.State), v.Reason, msPtr(v.AnsweredAt), v.Placement,
 		v.Purpose, encode(v.SSHKeys), msPtr(v.DeletedAt), msPtr(v.PurgeAfter), tx.now(), v.ID, v.Generation,
-		v.LiveVCPUs, v.LiveRAMMiB, flag(v.HotCPUs)).Scan(&v.Generation, &since)
+		v.LiveVCPUs, v.LiveRAMMiB, flag(v.HotCPUs), bootText(v.Boot), string(v.Autostart)).Scan(&v.Generation, &since)
 	if isNoRows(err) {
 		return tx.stale("vms", "VM", v.ID, v.Generation)
 	}
@@ -211,8 +214,9 @@ func (tx *Tx) SetVMState(id int64, state baadal.VMState, reason string) (changed
 	}
 	n, err := tx.affected(`UPDATE vms SET state_since = CASE WHEN state = $1 THEN state_since ELSE $2 END, state = $3, reason = $4, updated_at = $5,
 		live_vcpus = live_vcpus * $9, live_ram_mib = live_ram_mib * $10, hot_cpus = hot_cpus * $11,
+		cdrom_id = CASE WHEN $12 = 1 THEN NULL ELSE cdrom_id END,
 		generation = generation + 1 WHERE id = $6 AND (state <> $7 OR reason <> $8)`,
-		int(state), tx.now(), int(state), reason, tx.now(), id, int(state), reason, keep, keep, keep)
+		int(state), tx.now(), int(state), reason, tx.now(), id, int(state), reason, keep, keep, keep, flag(state == baadal.VMDeleted))
 	if err != nil {
 		return false, vm, vmError("set vm state", err)
 	}

@@ -17,31 +17,32 @@ import (
 const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, v.requester_id, v.organisation_id,
 	v.host_id, v.datastore_id, v.template_id, v.network_id, v.vcpus, v.ram_mib, v.disk_gib, v.state, v.reason, v.state_since,
 	v.answered_at, v.placement, v.purpose, v.ssh_keys, v.created_at, v.updated_at, v.deleted_at, v.purge_after, v.base_id, v.disk_file,
-	v.live_vcpus, v.live_ram_mib, v.hot_cpus, a.ip, a.mac, p.port`
+	v.live_vcpus, v.live_ram_mib, v.hot_cpus, v.boot, v.autostart, v.cdrom_id, a.ip, a.mac, p.port`
 
 const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id LEFT JOIN vnc_ports p ON p.vm_id = v.id`
 
 // vmNameColumns are the names, read with vmNameJoins.
-const vmNameColumns = `, u.username, o.name, h.name, h.state, d.name, m.name, n.name, n.vlan, ` + taskRefColumns
+const vmNameColumns = `, u.username, o.name, h.name, h.state, d.name, m.name, n.name, n.vlan, COALESCE(cd.name, ''), ` + taskRefColumns
 
 var vmNameJoins = ` JOIN users u ON u.id = v.owner_id
 	JOIN organisations o ON o.id = v.organisation_id
 	LEFT JOIN hosts h ON h.id = v.host_id
 	JOIN datastores d ON d.id = v.datastore_id
-	JOIN templates m ON m.id = v.template_id
+	LEFT JOIN templates m ON m.id = v.template_id
+	LEFT JOIN templates cd ON cd.id = v.cdrom_id
 	JOIN networks n ON n.id = v.network_id` + taskRefJoin("vm", "v.id")
 
 // vmScan reads rows of VMs, one after the other, with or without names.
 type vmScan struct {
-	vm                                                       baadal.VM
-	host, hostState, port, answered, deleted, purgeAft, base sql.NullInt64
-	hostName, ip, mac                                        sql.NullString
-	since, created, updated, hot                             int64
-	keys                                                     string
-	task                                                     taskRef
-	named                                                    bool
-	dest                                                     []any
-	keyLists                                                 map[string][]string // VMs of one owner have the same keys
+	vm                                                                        baadal.VM
+	host, hostState, port, answered, deleted, purgeAft, base, template, cdrom sql.NullInt64
+	hostName, templateName, ip, mac                                           sql.NullString
+	since, created, updated, hot                                              int64
+	keys, boot                                                                string
+	task                                                                      taskRef
+	named                                                                     bool
+	dest                                                                      []any
+	keyLists                                                                  map[string][]string // VMs of one owner have the same keys
 }
 
 func newVMScan(named bool) *vmScan {
@@ -49,12 +50,12 @@ func newVMScan(named bool) *vmScan {
 	v := &s.vm
 	s.dest = []any{
 		&v.ID, &v.UUID, &v.Name, &v.Identity, &v.Generation, &v.OwnerID, &v.RequesterID, &v.OrganisationID,
-		&s.host, &v.DatastoreID, &v.TemplateID, &v.NetworkID, &v.VCPUs, &v.RAMMiB, &v.DiskGiB, &v.State, &v.Reason, &s.since,
+		&s.host, &v.DatastoreID, &s.template, &v.NetworkID, &v.VCPUs, &v.RAMMiB, &v.DiskGiB, &v.State, &v.Reason, &s.since,
 		&s.answered, &v.Placement, &v.Purpose, &s.keys, &s.created, &s.updated, &s.deleted, &s.purgeAft, &s.base, &v.DiskFile,
-		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.ip, &s.mac, &s.port,
+		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.boot, &v.Autostart, &s.cdrom, &s.ip, &s.mac, &s.port,
 	}
 	if named {
-		s.dest = append(s.dest, &v.Owner, &v.Organisation, &s.hostName, &s.hostState, &v.Datastore, &v.Template, &v.Network, &v.VLAN)
+		s.dest = append(s.dest, &v.Owner, &v.Organisation, &s.hostName, &s.hostState, &v.Datastore, &s.templateName, &v.Network, &v.VLAN, &v.CDROM)
 		s.dest = append(s.dest, s.task.dest()...)
 	}
 	return s
@@ -74,15 +75,25 @@ func (s *vmScan) scan(r row) (baadal.VM, error) {
 	}
 	v := s.vm
 	v.SSHKeys = slices.Clone(keys)
-	v.BaseID = s.base.Int64
+	v.BaseID, v.TemplateID = s.base.Int64, s.template.Int64
 	v.HotCPUs = s.hot != 0
+	v.Boot, v.CDROMID = baadal.ParseBoot(s.boot), s.cdrom.Int64
 	v.HostID, v.Address, v.MAC, v.VNCPort = s.host.Int64, s.ip.String, s.mac.String, int(s.port.Int64)
 	v.StateSince, v.CreatedAt, v.UpdatedAt = timeOf(s.since), timeOf(s.created), timeOf(s.updated)
 	v.AnsweredAt, v.DeletedAt, v.PurgeAfter = timePtr(s.answered), timePtr(s.deleted), timePtr(s.purgeAft)
 	if s.named {
+		v.Template = s.templateName.String
 		v.Host, v.Reachable, v.Task = s.hostName.String, reachable(s.hostState.Valid, s.hostState.Int64), s.task.get()
 	}
 	return v, nil
+}
+
+// bootText is a boot order as its column has it: empty for the default.
+func bootText(order []baadal.BootDevice) string {
+	if slices.Equal(order, baadal.DefaultBoot()) {
+		return ""
+	}
+	return baadal.JoinBoot(order)
 }
 
 // reachable tells whether the state of a VM can be known: it has no host, or
@@ -117,6 +128,7 @@ func (tx *Tx) nameVMs(vms []baadal.VM) error {
 		{"hosts", "name, state", func(v *baadal.VM) int64 { return v.HostID }, func(v *baadal.VM, l label) { v.Host, v.Reachable = l.name, reachable(l.id != 0, l.number) }},
 		{"datastores", "name, 0", func(v *baadal.VM) int64 { return v.DatastoreID }, func(v *baadal.VM, l label) { v.Datastore = l.name }},
 		{"templates", "name, 0", func(v *baadal.VM) int64 { return v.TemplateID }, func(v *baadal.VM, l label) { v.Template = l.name }},
+		{"templates", "name, 0", func(v *baadal.VM) int64 { return v.CDROMID }, func(v *baadal.VM, l label) { v.CDROM = l.name }},
 		{"networks", "name, vlan", func(v *baadal.VM) int64 { return v.NetworkID }, func(v *baadal.VM, l label) { v.Network, v.VLAN = l.name, int(l.number) }},
 	} {
 		ids := map[int64]struct{}{}
