@@ -58,7 +58,7 @@ type logConfig struct {
 func defaultConfig() config {
 	return config{
 		Listen: "127.0.0.1:8080", State: "/var/lib/baadal", DHCP: dhcpConfig{Kind: "none", User: "root"},
-		Log: logConfig{Level: "info", Format: "text"}, Workers: 64,
+		Log: logConfig{Level: "info", Format: "text"}, Workers: 256,
 	}
 }
 

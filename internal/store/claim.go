@@ -34,7 +34,9 @@ func (tx *Tx) ClaimVNCPort(vmID int64, first, last int) (int, error) {
 
 func (tx *Tx) freeVNCPort(first, last int) (int, error) {
 	none := baadal.Errorf(baadal.Exhausted, "all ports for VNC clients are in use").WithCode("no_vnc_port").
-		WithDetail("%d to %d are set", first, last).WithNext("Widen the range", "baadal setting set "+baadal.SettingVNCLast+" PORT")
+		WithDetail("%d to %d are set: that is %d VMs; nothing was made", first, last, max(last-first+1, 0)).
+		WithNext("Widen the range at its end", "baadal setting set "+baadal.SettingVNCLast+" PORT").
+		WithNext("Or at its beginning", "baadal setting set "+baadal.SettingVNCFirst+" PORT")
 	if first > last {
 		return 0, none
 	}

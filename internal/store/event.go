@@ -131,9 +131,15 @@ func (tx *Tx) Events(q baadal.ListQuery, vis baadal.Visibility, subject *baadal.
 	}, q, scanEvent)
 }
 
-// PruneEvents forgets events from before a time and returns how many.
+// PruneBatch is how much PruneEvents and PruneTasks forget in one go: whoever
+// wants to write waits no longer than that takes.
+const PruneBatch = 1000
+
+// PruneEvents forgets events from before a time and returns how many: the oldest
+// PruneBatch, or fewer when those are all. They are found by their ids, which
+// rise with time, so nothing newer is looked at.
 func (tx *Tx) PruneEvents(before time.Time) (int, error) {
-	n, err := tx.affected(`DELETE FROM events WHERE at < $1`, ms(before))
+	n, err := tx.affected(`DELETE FROM events WHERE id IN (SELECT e.id FROM events e ORDER BY e.id LIMIT $1) AND at < $2`, PruneBatch, ms(before))
 	if err != nil {
 		return 0, fmt.Errorf("prune events: %w", err)
 	}

@@ -153,8 +153,9 @@ func (tx *Tx) SaveStep(taskID int64, s baadal.TaskStep) error {
 }
 
 // LeaseTasks gives the caller up to limit due tasks until the given time, oldest
-// first, skipping those whose host has no slots left for their cost. The lease's
-// name must be new for every call: it fences what a former holder still writes.
+// first, skipping those whose host has no slots left for their cost, and those
+// of a host that just went down. The lease's name must be new for every call: it
+// fences what a former holder still writes.
 func (tx *Tx) LeaseTasks(lease string, until time.Time, slots, limit int) ([]baadal.Task, error) {
 	if err := tx.Lock("task lease"); err != nil {
 		return nil, err
@@ -164,13 +165,18 @@ func (tx *Tx) LeaseTasks(lease string, until time.Time, slots, limit int) ([]baa
 	if err != nil {
 		return nil, err
 	}
+	down, err := tx.downHosts()
+	if err != nil {
+		return nil, err
+	}
 	full := map[int64]bool{}
 	for host, cost := range used {
-		full[host] = cost >= slots
+		_, isDown := down[host]
+		full[host] = cost >= slots || isDown
 	}
 	var leased []baadal.Task
 	for {
-		due, err := tx.dueTasks(now, full, limit*4+16)
+		due, err := tx.dueTasks(now, full, down, limit*4+16)
 		if err != nil {
 			return nil, err
 		}
@@ -185,6 +191,7 @@ func (tx *Tx) LeaseTasks(lease string, until time.Time, slots, limit int) ([]baa
 					continue
 				}
 				used[t.HostID] += t.Cost
+				_, full[t.HostID] = down[t.HostID] // one try at a time is enough to see that it is still away
 			}
 			if _, err := tx.exec(`UPDATE tasks SET lease_owner=$1, lease_until=$2 WHERE id=$3`, lease, ms(until), t.ID); err != nil {
 				return nil, fmt.Errorf("lease task: %w", err)
@@ -203,21 +210,68 @@ func (tx *Tx) LeaseTasks(lease string, until time.Time, slots, limit int) ([]baa
 }
 
 // dueTasks reads tasks that nobody holds, oldest first, without those of full
-// hosts. On PostgreSQL it holds the rows: a former holder who writes just now is
+// hosts and those that wait for a host's return. On PostgreSQL it holds the rows: a former holder who writes just now is
 // waited for or passed over, never overwritten.
-func (tx *Tx) dueTasks(now int64, full map[int64]bool, limit int) ([]baadal.Task, error) {
-	var except strings.Builder
+func (tx *Tx) dueTasks(now int64, full, down map[int64]bool, limit int) ([]baadal.Task, error) {
+	var except, awaited strings.Builder
 	for host, is := range full {
 		if is {
 			fmt.Fprintf(&except, ",%d", host)
 		}
 	}
+	for host, waiting := range down {
+		if waiting {
+			fmt.Fprintf(&awaited, ",%d", host)
+		}
+	}
+	// What was cancelled, or has run out of time, does not wait; nor does a look at the host itself.
 	due, err := collect(tx, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.active=1 AND t.run_after<=$1 AND t.lease_until<=$2
-		AND t.host_id NOT IN (-1`+except.String()+`) ORDER BY t.run_after, t.id LIMIT $3`+tx.skipLocked(), now, now, limit)
+		AND t.host_id NOT IN (-1`+except.String()+`)
+		AND (t.host_id NOT IN (-1`+awaited.String()+`) OR t.cancel_by<>'' OR t.subject_kind='host' OR t.deadline<=$3)
+		ORDER BY t.run_after, t.id LIMIT $4`+tx.skipLocked(), now, now, now, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read due tasks: %w", err)
 	}
 	return due, nil
+}
+
+// downHosts returns the hosts with active tasks that are down, and whether these
+// wait for it to come back: a host that restarts is away for a while, and what
+// it was to do goes on afterwards.
+func (tx *Tx) downHosts() (map[int64]bool, error) {
+	type away struct{ host, since int64 }
+	all, err := collect(tx, func(r row) (a away, err error) { return a, r.Scan(&a.host, &a.since) },
+		`SELECT h.id, h.state_since FROM hosts h WHERE h.state=$1 AND h.id IN (SELECT t.host_id FROM tasks t WHERE t.active=1)`, int(baadal.HostDown))
+	if err != nil {
+		return nil, fmt.Errorf("read hosts that are down: %w", err)
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	settings, err := tx.SettingValues()
+	if err != nil {
+		return nil, err
+	}
+	down := make(map[int64]bool, len(all))
+	for _, a := range all {
+		down[a.host] = timeOf(a.since).Add(settings.Duration(baadal.SettingHostPatience)).After(tx.at)
+	}
+	return down, nil
+}
+
+// HostLost reports whether a host has been down for longer than its tasks wait
+// for its return.
+func (tx *Tx) HostLost(id int64) (bool, error) {
+	var since int64
+	err := tx.queryRow(`SELECT state_since FROM hosts WHERE id=$1 AND state=$2`, id, int(baadal.HostDown)).Scan(&since)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read host: %w", err)
+	}
+	settings, err := tx.SettingValues()
+	return err == nil && !timeOf(since).Add(settings.Duration(baadal.SettingHostPatience)).After(tx.at), err
 }
 
 func (tx *Tx) hostCosts(now int64) (map[int64]int, error) {
@@ -322,31 +376,29 @@ func (tx *Tx) IgnoreTask(id int64) error {
 	if _, err := tx.exec(`UPDATE tasks SET state=$1, active=0, lease_owner='', generation=generation+1 WHERE id=$2`, int(baadal.TaskIgnore), id); err != nil {
 		return fmt.Errorf("ignore task: %w", err)
 	}
-	if t.Subject.Kind == "vm" {
-		if err := tx.ReleaseVMTarget(t.Subject.ID); err != nil {
-			return err
-		}
+	if err := tx.settle(t.Subject); err != nil {
+		return err
 	}
 	t.State, t.Generation = baadal.TaskIgnore, t.Generation+1
 	return tx.taskEvent(&t)
 }
 
-// NudgeTasks makes waiting tasks of a host due now: it answers again.
+// NudgeTasks makes waiting tasks of a host due now, and wakes those that waited
+// for it alone: it answers again.
 func (tx *Tx) NudgeTasks(hostID int64) error {
-	res, err := tx.exec(`UPDATE tasks SET run_after=$1 WHERE active=1 AND host_id=$2 AND run_after>$3`, tx.now(), hostID, tx.now())
-	if err != nil {
+	if _, err := tx.exec(`UPDATE tasks SET run_after=$1 WHERE active=1 AND host_id=$2 AND run_after>$3`, tx.now(), hostID, tx.now()); err != nil {
 		return fmt.Errorf("nudge tasks: %w", err)
 	}
-	if n, _ := res.RowsAffected(); n > 0 {
-		tx.Wake("task")
-	}
+	tx.Wake("task")
 	return nil
 }
 
 // PruneTasks forgets tasks, with their journals, that ended before a time and
-// left nothing to undo. It returns how many.
+// left nothing to undo, and returns how many: among the oldest PruneBatch that
+// ended.
 func (tx *Tx) PruneTasks(before time.Time) (int, error) {
-	n, err := tx.affected(`DELETE FROM tasks WHERE active=0 AND ended_at<$1`, ms(before))
+	n, err := tx.affected(`DELETE FROM tasks WHERE id IN (SELECT t.id FROM tasks t WHERE t.active=0 ORDER BY t.id LIMIT $1) AND ended_at<$2`,
+		PruneBatch, ms(before))
 	if err != nil {
 		return 0, fmt.Errorf("prune tasks: %w", err)
 	}

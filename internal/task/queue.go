@@ -15,7 +15,7 @@ import (
 
 // Options of a queue. The zero value is fine for a server.
 type Options struct {
-	Workers int           // tasks at work at one time in this process; 64 if 0
+	Workers int           // tasks at work at one time in this process; 256 if 0
 	Lease   time.Duration // 10 s if 0; renewed at a third of it
 	Backoff time.Duration // the first retry's wait; 1 s if 0
 	Slots   func() int    // cost that one host may carry; 8 if nil
@@ -45,7 +45,7 @@ type Queue struct {
 // New makes a queue on the store. It does nothing until Start.
 func New(db *store.DB, opt Options) *Queue {
 	if opt.Workers == 0 {
-		opt.Workers = 64
+		opt.Workers = 256
 	}
 	if opt.Lease == 0 {
 		opt.Lease = 10 * time.Second
@@ -155,11 +155,15 @@ func (q *Queue) leaseAndRun(ctx context.Context) (wait time.Duration, err error)
 	if room <= 0 {
 		return maxIdle, nil
 	}
+	slots := q.opt.Slots()
+	if room <= q.opt.Workers/4 {
+		slots = 1 // the last ones are for hosts with nothing at work: those that hang leave them
+	}
 	lease := newLease()
 	var tasks []baadal.Task
 	var next time.Time
 	err = q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		tasks, err = tx.LeaseTasks(lease, q.db.Now().Add(q.opt.Lease), q.opt.Slots(), min(room, 16))
+		tasks, err = tx.LeaseTasks(lease, q.db.Now().Add(q.opt.Lease), slots, min(room, 16))
 		if err != nil {
 			return err
 		}

@@ -83,7 +83,7 @@ func (w *worker) forward(life, ctx context.Context) error {
 			return w.interrupted(life, ctx)
 		case isLater(err):
 			return w.goOnLater(err, i)
-		case retryable(err) && t.Attempt < w.tries():
+		case retryable(err) && t.Attempt < w.tries() && !w.hostLost(life):
 			return w.retryLater(i, err)
 		default:
 			return w.fail(life, err)
@@ -178,6 +178,19 @@ func (w *worker) interrupted(life, ctx context.Context) error {
 // giveBack leaves the task for the next controller, without waiting for the lease to run out.
 func (w *worker) giveBack() error {
 	return w.save(func(tx *store.Tx) error { return tx.SaveTask(&w.r.Task, w.lease, true, time.Time{}) })
+}
+
+// hostLost reports whether the task's host has been away for so long that more
+// tries would only keep people waiting.
+func (w *worker) hostLost(ctx context.Context) (lost bool) {
+	if w.r.Task.HostID == 0 || w.r.Task.Subject.Kind == "host" {
+		return false
+	}
+	err := w.q.db.View(ctx, func(tx *store.Tx) (err error) { lost, err = tx.HostLost(w.r.Task.HostID); return err })
+	if err != nil {
+		w.q.log.Warn("host of a task not looked up", "task_id", w.r.Task.ID, "error", err)
+	}
+	return lost
 }
 
 // retryLater writes that step i waits for its next try.
