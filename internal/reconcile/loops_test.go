@@ -200,3 +200,60 @@ func TestOldThingsAreForgotten(t *testing.T) {
 		})
 	})
 }
+
+// TestFailedPurgeRests: what fails is asked for again, later each time, and no
+// more seldom than daily.
+func TestFailedPurgeRests(t *testing.T) {
+	bubble(t, simulator.Config{}, func(t *testing.T, c *cloud) {
+		vm := c.row(t, "host1", "old", baadal.VMRunning)
+		vm.State, vm.HostID, vm.DeletedAt, vm.PurgeAfter = baadal.VMDeleted, 0, new(time.Now()), new(time.Now())
+		c.update(t, func(tx *store.Tx) error { return tx.UpdateVM(&vm) })
+		opt := rarely
+		opt.Schedule = time.Second
+		c.start(opt)
+		pass(2 * time.Second)
+		asked := 0
+		for hours := range 72 {
+			for _, k := range c.tasks(t, baadal.TaskVMPurge) {
+				if !k.State.Ended() {
+					asked++
+					c.update(t, func(tx *store.Tx) error { return tx.HurryTask(k.ID) })
+					c.endFailed(t, k)
+				}
+			}
+			if hours == 0 && asked != 1 {
+				t.Errorf("asked for %d times at the beginning", asked)
+			}
+			c.skip(time.Hour)
+			pass(2 * time.Second)
+		}
+		// After 0, 1 (10, 20 and 40 minutes are less), 2, 5, 10 h and so on, at last once a day.
+		if asked < 6 || asked > 12 {
+			t.Errorf("asked for %d times in three days", asked)
+		}
+		c.skip(25 * time.Hour)
+		pass(2 * time.Second)
+		if all := c.tasks(t, baadal.TaskVMPurge); all[len(all)-1].State.Ended() {
+			t.Error("it is not asked for daily")
+		}
+	})
+}
+
+// endFailed ends a task that is due as a failure of now.
+func (c *cloud) endFailed(t *testing.T, k baadal.Task) {
+	t.Helper()
+	c.update(t, func(tx *store.Tx) error {
+		all, err := tx.LeaseTasks("me", tx.Now().Add(time.Minute), 8, 16)
+		if err != nil {
+			return err
+		}
+		for _, mine := range all {
+			if mine.ID == k.ID {
+				mine.State, mine.EndedAt = baadal.TaskFailed, new(tx.Now())
+				return tx.SaveTask(&mine, "me", false, time.Time{})
+			}
+		}
+		t.Errorf("task %d was not due", k.ID)
+		return nil
+	})
+}

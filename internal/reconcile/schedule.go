@@ -36,20 +36,61 @@ func (l *Loops) schedule(ctx context.Context) {
 		if err := l.askAudit(ctx); err != nil {
 			return err
 		}
-		return l.db.Update(ctx, func(tx *store.Tx) error {
-			if _, err := tx.PruneSessions(); err != nil {
-				return err
-			}
-			if _, err := tx.PruneEvents(tx.Now().Add(-keepEvents)); err != nil {
-				return err
-			}
-			if _, err := tx.PruneTasks(tx.Now().Add(-keepTasks)); err != nil {
-				return err
-			}
-			_, err := tx.PruneIdempotent(tx.Now().Add(-keepKeys))
-			return err
-		})
+		return l.forget(ctx)
 	})
+}
+
+// forget drops what is old: piece by piece, so that nobody waits for it long.
+func (l *Loops) forget(ctx context.Context) error {
+	err := l.db.Update(ctx, func(tx *store.Tx) error {
+		if _, err := tx.PruneSessions(); err != nil {
+			return err
+		}
+		_, err := tx.PruneIdempotent(tx.Now().Add(-keepKeys))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, prune := range []func(*store.Tx) (int, error){
+		func(tx *store.Tx) (int, error) { return tx.PruneEvents(tx.Now().Add(-keepEvents)) },
+		func(tx *store.Tx) (int, error) { return tx.PruneTasks(tx.Now().Add(-keepTasks)) },
+	} {
+		for n := store.PruneBatch; n == store.PruneBatch; {
+			if err := l.db.Update(ctx, func(tx *store.Tx) (err error) { n, err = prune(tx); return err }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// How long to wait before asking again for what failed: twice as long each time.
+const (
+	firstRest   = 10 * time.Minute
+	longestRest = 24 * time.Hour
+)
+
+// resting reports whether a task failed too short a time ago to be asked for
+// again: a datastore that is gone for a week would fill the list of tasks.
+func resting(tx *store.Tx, t baadal.Task) (bool, error) {
+	n, last, err := tx.Failures(t.Kind, t.Subject)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	rest := longestRest
+	if n <= 8 {
+		rest = min(rest, firstRest<<(n-1))
+	}
+	return tx.Now().Sub(last) < rest, nil
+}
+
+// ask makes a task, unless one like it failed too short a time ago.
+func ask(tx *store.Tx, t baadal.Task) error {
+	if rests, err := resting(tx, t); err != nil || rests {
+		return err
+	}
+	return tx.InsertTask(&t)
 }
 
 // systemTask is a task that nobody but the cloud itself asked for.
@@ -73,7 +114,7 @@ func (l *Loops) purge(ctx context.Context) error {
 			}
 			t := systemTask(baadal.TaskVMPurge, baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name})
 			t.OwnerID, t.OrganisationID = vm.OwnerID, vm.OrganisationID
-			if err := tx.InsertTask(&t); err != nil {
+			if err := ask(tx, t); err != nil {
 				return err
 			}
 		}
@@ -96,7 +137,7 @@ func (l *Loops) removeBases(ctx context.Context) error {
 				}
 				continue
 			}
-			if err := tx.InsertTask(&t); err != nil {
+			if err := ask(tx, t); err != nil {
 				return err
 			}
 		}
@@ -122,7 +163,7 @@ func purgeDisks(tx *store.Tx) error {
 		t := systemTask(baadal.TaskDiskPurge, baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name})
 		t.Params = json.RawMessage(fmt.Sprintf(`{"disk_id":%d}`, k.ID))
 		t.OwnerID, t.OrganisationID = vm.OwnerID, vm.OrganisationID
-		if err := tx.InsertTask(&t); err != nil {
+		if err := ask(tx, t); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,12 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 	}
 	if err != nil || !differs {
 		return err
+	}
+	// What ran and is not there any more may have gone with its host.
+	if state != baadal.VMRunning && state != baadal.VMPaused {
+		if err := w.checkBoot(ctx, true); err != nil {
+			return err
+		}
 	}
 	return w.l.db.Update(ctx, func(tx *store.Tx) error {
 		vm, err := tx.VMByUUID(uuid)
@@ -94,6 +101,9 @@ func (w *watcher) differs(ctx context.Context, uuid string, state baadal.VMState
 func (w *watcher) fullLook(ctx context.Context) error {
 	look, stop := context.WithTimeout(ctx, 30*time.Second)
 	defer stop()
+	if err := w.checkBoot(look, false); err != nil {
+		return err
+	}
 	domains, err := w.l.sys.Hypervisor.Domains(look, w.host)
 	if err != nil {
 		return err
@@ -120,6 +130,13 @@ func (w *watcher) fullLook(ctx context.Context) error {
 	return nil
 }
 
+// How many guests are asked at one time, and how often one that stays silent is
+// asked again.
+const (
+	guestsAtOnce = 64
+	silentEvery  = 30 * time.Second
+)
+
 // guests asks running VMs that have not answered since their start: every
 // second while they are likely to boot, then every half minute.
 func (l *Loops) guests(ctx context.Context) {
@@ -137,26 +154,44 @@ func (l *Loops) guests(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		wait := settings.Duration(baadal.SettingAnswerWait)
-		limit := make(chan struct{}, 64)
-		var wg sync.WaitGroup
-		silent := map[int64]time.Time{}
+		before := asked
+		asked = make(map[int64]time.Time, len(vms))
 		for _, vm := range vms {
-			if last, known := asked[vm.ID]; known && l.db.Now().Sub(vm.StateSince) > wait && time.Since(last) < 30*time.Second {
-				silent[vm.ID] = last
-				continue
-			}
-			silent[vm.ID] = time.Now()
+			asked[vm.ID] = before[vm.ID]
+		}
+		limit := make(chan struct{}, guestsAtOnce)
+		var wg sync.WaitGroup
+		for _, vm := range turns(vms, before, l.db.Now().Add(-settings.Duration(baadal.SettingAnswerWait))) {
 			limit <- struct{}{}
+			asked[vm.ID] = time.Now()
 			wg.Go(func() {
 				defer func() { <-limit }()
 				l.ask(ctx, vm)
 			})
 		}
-		asked = silent
 		wg.Wait()
 		return nil
 	})
+}
+
+// turns picks who is asked in this round: those that started after a time and
+// are likely to boot, the newest first; then those that have been silent for
+// long, the longest not asked first, and no more of them than can be asked at
+// one time: the next round, with whoever starts meanwhile, waits for this one.
+func turns(vms []baadal.VM, asked map[int64]time.Time, booting time.Time) []baadal.VM {
+	var fresh, silent []baadal.VM
+	for _, vm := range vms {
+		last, known := asked[vm.ID]
+		switch {
+		case vm.StateSince.After(booting):
+			fresh = append(fresh, vm)
+		case !known || time.Since(last) >= silentEvery:
+			silent = append(silent, vm)
+		}
+	}
+	slices.SortStableFunc(fresh, func(a, b baadal.VM) int { return b.StateSince.Compare(a.StateSince) })
+	slices.SortStableFunc(silent, func(a, b baadal.VM) int { return asked[a.ID].Compare(asked[b.ID]) })
+	return append(fresh, silent[:min(len(silent), guestsAtOnce)]...)
 }
 
 // ask notes the time if the VM's address answers.
