@@ -378,7 +378,7 @@ func TestUploadTellsProgress(t *testing.T) {
 	root := cloud.User("root", "ADMIN", baadal.RoleAdmin)
 	const size = 3 << 20
 	var last atomic.Int64
-	up, err := newClient(t, cloud.URL, root.Token).Upload(t.Context(), io.LimitReader(zeros{}, size), size, last.Store)
+	up, err := newClient(t, cloud.URL, root.Token).Upload(t.Context(), "", io.LimitReader(zeros{}, size), size, last.Store)
 	if err != nil || up.Size != size || len(up.SHA256) != 64 || last.Load() != size {
 		t.Errorf("upload %+v, %v; progress %d", up, err, last.Load())
 	}

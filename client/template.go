@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
 
 	"baadal"
 )
@@ -28,19 +29,23 @@ func (c *Client) DeleteTemplate(ctx context.Context, ref string, opt baadal.Chan
 	return call[baadal.Change[baadal.Template]](ctx, c, change(http.MethodDelete, at("templates", ref), nil, opt))
 }
 
-// Upload is a file that lies on the server for a template import.
+// Upload is a file that lies on a datastore until a template or a VM is made of it.
 type Upload struct {
 	ID     string `json:"upload_id"`
 	Size   int64  `json:"size_bytes"`
 	SHA256 string `json:"sha256"`
 }
 
-// Upload sends a file of size bytes (-1 if unknown) to import a template from.
-// Progress, if not nil, is called with the bytes sent so far, from another
+// Upload sends a file of size bytes (-1 if unknown) to a datastore, the best one
+// if none is named, to import a template or a VM from. Progress, if not nil, is called with the bytes sent so far, from another
 // goroutine. It is not repeated by itself.
-func (c *Client) Upload(ctx context.Context, r io.Reader, size int64, progress func(sent int64)) (Upload, error) {
+func (c *Client) Upload(ctx context.Context, datastore string, r io.Reader, size int64, progress func(sent int64)) (Upload, error) {
 	var out Upload
-	req, err := c.newRequest(ctx, request{method: http.MethodPut, path: "/uploads"}, &progressReader{r: r, tell: progress})
+	query := url.Values{}
+	if datastore != "" {
+		query.Set("datastore", datastore)
+	}
+	req, err := c.newRequest(ctx, request{method: http.MethodPut, path: "/uploads", query: query}, &progressReader{r: r, tell: progress})
 	if err != nil {
 		return out, err
 	}

@@ -165,7 +165,7 @@ func furnishSimulated(ctx context.Context, t *testing.T, api *client.Client, hos
 	header := make([]byte, 4096)
 	copy(header, "QFI\xfb\x00\x00\x00\x03")
 	header[28] = 4 // 64 MiB, big endian at 24
-	up, err := api.Upload(ctx, strings.NewReader(string(header)), int64(len(header)), nil)
+	up, err := api.Upload(ctx, "", strings.NewReader(string(header)), int64(len(header)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,9 @@ func setUp(ctx context.Context, dir string) (err error) {
 	if err := cloud.Furnish(ctx, say); err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(log.Name()))
 	}
-	return nil
+	// Hosts of the lab are back in seconds, or never.
+	_, err = cloud.Client.UpdateSetting(ctx, baadal.SettingHostPatience, "20s", baadal.ChangeOptions{})
+	return err
 }
 
 func tearDown(dir string) error {
@@ -307,7 +309,7 @@ func upload(ctx context.Context, t *testing.T, file string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	up, err := cloud.Client.Upload(ctx, f, st.Size(), nil)
+	up, err := cloud.Client.Upload(ctx, "", f, st.Size(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func TestTemplatesThatAreNone(t *testing.T) {
 		"truncated": "QFI\xfb\x00\x00\x00\x03",
 		"empty":     "",
 	} {
-		up, err := cloud.Client.Upload(ctx, strings.NewReader(content), int64(len(content)), nil)
+		up, err := cloud.Client.Upload(ctx, "", strings.NewReader(content), int64(len(content)), nil)
 		if err != nil {
 			t.Errorf("%s: upload: %v", name, err)
 			continue

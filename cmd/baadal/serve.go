@@ -136,13 +136,12 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	}
 	defer closeSystems()
 
-	spool := filepath.Join(cfg.State, "uploads")
 	queue := task.New(db, task.Options{Workers: cfg.Workers, Logger: log, Slots: slots(db)})
-	queue.Register(workflow.New(db, systems, workflow.Options{Spool: spool, Logger: log}).Bodies()...)
+	queue.Register(workflow.New(db, systems, workflow.Options{Logger: log}).Bodies()...)
 	loops := reconcile.New(db, reconcile.Systems{
 		Hypervisor: systems.Hypervisor, Alive: systems.Prober.Alive, Usage: systems.Disks.Usage, DiskSizes: systems.Sizer.DiskSizes, Answers: systems.Guests.Answers, Boot: systems.Prober.Boot, Stats: systems.Stats.Stats,
 	}, reconcile.Options{Logger: log})
-	svc := service.New(db, queue, service.Options{Prober: systems.Prober, Stats: loops.VMStats, Spool: spool, Logger: log})
+	svc := service.New(db, queue, service.Options{Prober: systems.Prober, Stats: loops.VMStats, Files: systems.Images, Foreign: systems.Adopter, Logger: log})
 	if err := bootstrap(ctx, out, svc); err != nil {
 		return err
 	}

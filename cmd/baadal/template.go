@@ -31,7 +31,7 @@ func (c *cli) templateListing() listing[baadal.Template] {
 		columns: []column[baadal.Template]{
 			{title: "Name", cell: func(t baadal.Template) string { return t.Name }, min: 10},
 			{title: "State", cell: func(t baadal.Template) string { return t.State }, state: true},
-			{title: "OS", cell: func(t baadal.Template) string { return dash(t.OS) }, drop: 2, min: 10},
+			{title: "OS", cell: osText, drop: 2, min: 10},
 			{title: "Disk", right: true, cell: func(t baadal.Template) string { return bytesText(t.VirtualSize) }, drop: 1},
 			{title: "File", right: true, cell: func(t baadal.Template) string { return bytesText(t.FileSize) }, drop: 5},
 			{title: "VMs", right: true, cell: func(t baadal.Template) string { return fmt.Sprint(t.VMs) }, drop: 3},
@@ -41,16 +41,28 @@ func (c *cli) templateListing() listing[baadal.Template] {
 	}
 }
 
+// osText is what a template holds; of a CD image it says that it is one.
+func osText(t baadal.Template) string {
+	if t.Kind == baadal.TemplateISO {
+		return strings.TrimSpace("CD image " + t.OS)
+	}
+	return dash(t.OS)
+}
+
 func (c *cli) showTemplate(t baadal.Template) {
-	fmt.Fprintln(c.out, c.title(t.Name, t.State, t.OS))
+	fmt.Fprintln(c.out, c.title(t.Name, t.State, strings.TrimPrefix(osText(t), "-")))
+	disk, on := bytesText(t.VirtualSize)+", the least size of a VM's disk", "VMs on it"
+	if t.Kind == baadal.TemplateISO {
+		disk, on = "", "In the drives of"
+	}
 	c.fields([]field{
 		{"Task", taskRefText(t.Task)},
-		{"Disk", bytesText(t.VirtualSize) + ", the least size of a VM's disk"},
+		{"Disk", disk},
 		{"File", fmt.Sprintf("%s, %s, %s", t.File, t.Format, bytesText(t.FileSize))},
 		{"Datastore", t.Datastore},
 		{"SHA256", t.SHA256},
 		{"Came from", t.Source},
-		{"VMs on it", fmt.Sprint(t.VMs)},
+		{on, fmt.Sprint(t.VMs)},
 		{"Imported", agoText(c.now(), t.CreatedAt)},
 		{"Can", actionsText(t.Actions)},
 	})
@@ -60,7 +72,11 @@ const templateImportLong = `Import a disk image (qcow2 or raw) from a file, whic
 from a URL, which the server fetches itself.
 
     baadal template import debian-12.qcow2 --name debian-12 --os "Debian 12"
-    baadal template import https://images.example.org/debian-12.qcow2 --name debian-12 --sha256 …`
+    baadal template import https://images.example.org/debian-12.qcow2 --name debian-12 --sha256 …
+    baadal template import debian-12-netinst.iso --kind iso --name debian-cd
+
+With --kind iso it is a CD image (ISO 9660): VMs are not made from it, it is
+inserted in them (baadal vm cdrom insert).`
 
 func (c *cli) templateImportCommand() *cobra.Command {
 	var in baadal.TemplateImport
@@ -73,7 +89,11 @@ func (c *cli) templateImportCommand() *cobra.Command {
 		},
 		say: func(name string, ch baadal.Change[baadal.Template]) string {
 			s := taskMessage[baadal.Template]("%s is imported")(name, ch)
-			if t := ch.Resource; t != nil && t.State == baadal.TemplateReady {
+			switch t := ch.Resource; {
+			case t == nil || t.State != baadal.TemplateReady:
+			case t.Kind == baadal.TemplateISO:
+				s += fmt.Sprintf("\n  use it: baadal vm cdrom insert NAME --iso %s", clean(t.Name))
+			default:
 				s += fmt.Sprintf("\n  %s: %s disk in a file of %s\n  use it: baadal vm create NAME --template %s",
 					clean(t.Name), bytesText(t.VirtualSize), bytesText(t.FileSize), clean(t.Name))
 			}
@@ -84,7 +104,7 @@ func (c *cli) templateImportCommand() *cobra.Command {
 		if strings.Contains(source, "://") {
 			in.URL = source
 		} else if !opt.DryRun {
-			id, err := c.upload(ctx, api, source)
+			id, err := c.upload(ctx, api, in.Datastore, source)
 			if err != nil {
 				return baadal.Change[baadal.Template]{}, err
 			}
@@ -103,6 +123,7 @@ func (c *cli) templateImportCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&in.Name, "name", "", "what to call it")
+	f.StringVar(&in.Kind, "kind", baadal.TemplateDisk, "disk, or iso for a CD image to insert in VMs")
 	f.StringVar(&in.OS, "os", "", "what it holds, in `words`, as \"Debian 12\"")
 	f.StringVar(&in.SHA256, "sha256", "", "the `checksum` that the file must have")
 	f.StringVar(&in.Datastore, "datastore", "", "`name` of the datastore (the one with most room)")
@@ -110,8 +131,8 @@ func (c *cli) templateImportCommand() *cobra.Command {
 	return cmd
 }
 
-// upload sends a file to the server and returns the upload's id.
-func (c *cli) upload(ctx context.Context, api *client.Client, path string) (string, error) {
+// upload sends a file to a datastore and returns the upload's id.
+func (c *cli) upload(ctx context.Context, api *client.Client, datastore, path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("open image: %w", err)
@@ -125,7 +146,7 @@ func (c *cli) upload(ctx context.Context, api *client.Client, path string) (stri
 		return "", usagef("%s is not a file", path)
 	}
 	p := c.newTracker()
-	up, err := api.Upload(ctx, f, info.Size(), func(sent int64) { p.bytes(filepath.Base(path), sent, info.Size()) })
+	up, err := api.Upload(ctx, datastore, f, info.Size(), func(sent int64) { p.bytes(filepath.Base(path), sent, info.Size()) })
 	p.done()
 	if err != nil {
 		return "", fmt.Errorf("upload %s: %w", path, err)

@@ -175,3 +175,22 @@ func eraseTimes(iso []byte) {
 		copy(iso[first+i*each:], "0000000000000000\x00")
 	}
 }
+
+// Empty makes an ISO image for a VM that is told nothing: no guest takes it for
+// a seed.
+func Empty() ([]byte, error) {
+	w, err := iso9660.NewWriter()
+	if err != nil {
+		return nil, fmt.Errorf("make empty seed: %w", err)
+	}
+	var iso bytes.Buffer
+	err = w.WriteTo(&iso, "none")
+	if cleanErr := w.Cleanup(); err == nil {
+		err = cleanErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make empty seed: %w", err)
+	}
+	eraseTimes(iso.Bytes())
+	return iso.Bytes(), nil
+}

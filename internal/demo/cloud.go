@@ -400,7 +400,7 @@ func (c *Cloud) importTemplate(ctx context.Context, say func(format string, args
 	if err != nil {
 		return err
 	}
-	up, err := c.Client.Upload(ctx, f, st.Size(), nil)
+	up, err := c.Client.Upload(ctx, "", f, st.Size(), nil)
 	if err != nil {
 		return fmt.Errorf("upload the template: %w", err)
 	}

@@ -67,6 +67,7 @@ type work struct {
 	script string
 	args   []string
 	stdin  io.Reader
+	stdout io.Writer // receives the output as it comes; nil: it is collected
 	limit  time.Duration
 	output int // most bytes of output; 0 is 1 MiB
 }
@@ -78,7 +79,7 @@ func (d *Disks) run(ctx context.Context, host baadal.Host, ds baadal.Datastore, 
 		return nil, nil, err
 	}
 	argv := append([]string{"sh", "-c", prelude + w.script, "baadal", ds.Path}, w.args...)
-	res, err := d.runner.Run(ctx, host, ssh.Command{Argv: argv, Stdin: w.stdin, Timeout: w.limit, Limit: w.output})
+	res, err := d.runner.Run(ctx, host, ssh.Command{Argv: argv, Stdin: w.stdin, Stdout: w.stdout, Timeout: w.limit, Limit: w.output})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -3,6 +3,9 @@ package disk
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
+
+	"baadal"
 )
 
 // headSize is how much of an image is looked at before anything of it is
@@ -54,7 +57,31 @@ func inspect(head []byte) (format string, err error) {
 		}
 	}
 	if len(head) < 512 || head[510] != 0x55 || head[511] != 0xaa {
+		if isISO(head) {
+			return "", badImage("it is a CD image: import it with --kind iso")
+		}
 		return "", badImage("it is neither qcow2 nor a raw disk with a boot sector")
+	}
+	return "raw", nil
+}
+
+// isoDescriptors is where the volume descriptors of ISO 9660 begin.
+const isoDescriptors = 16 * 2048
+
+// isISO reports whether the beginning of a file is that of an ISO 9660 image.
+func isISO(head []byte) bool {
+	return len(head) > isoDescriptors+6 && string(head[isoDescriptors+1:isoDescriptors+6]) == "CD001"
+}
+
+// inspectAs is inspect for a file below vm_templates, whose name says whether it
+// is to be a CD image. A CD image is taken as raw bytes and nothing in it is
+// looked at by QEMU.
+func inspectAs(file string, head []byte) (format string, err error) {
+	if !strings.HasSuffix(file, baadal.ISOSuffix) {
+		return inspect(head)
+	}
+	if !isISO(head) {
+		return "", badImage("it is not a CD image (ISO 9660)")
 	}
 	return "raw", nil
 }

@@ -22,8 +22,8 @@ func (d *Disks) CreateImage(ctx context.Context, host baadal.Host, img baadal.VM
 	if err := checkFile("template", img.Template); err != nil {
 		return err
 	}
-	if img.Format != "qcow2" && img.Format != "raw" {
-		return baadal.Errorf(baadal.Invalid, "template format %q is not possible", img.Format).WithDetail("qcow2 and raw are")
+	if img.Format != "qcow2" && img.Format != "raw" && (img.Format != "vmdk" || !img.FullCopy) {
+		return baadal.Errorf(baadal.Invalid, "template format %q is not possible", img.Format).WithDetail("qcow2 and raw are, for a copy vmdk too")
 	}
 	if img.Bytes <= 0 || img.Bytes > maxVirtualSize || img.Bytes%512 != 0 {
 		return baadal.Errorf(baadal.Invalid, "a disk of %d bytes is not possible", img.Bytes).WithField("disk_gib")

@@ -20,7 +20,7 @@ import (
 
 // ImportTemplate copies r to vm_templates/file and returns its facts. size is
 // checked if it is not -1. Nothing is written before the first 64 KiB show a
-// usable image; the copy's SHA-256 is computed here and again on the host. A
+// usable image (a CD image if file ends in baadal.ISOSuffix); the copy's SHA-256 is computed here and again on the host. A
 // template that is there already is success: r is not read, its facts are
 // those of the file. progress may be nil; it is called at most four times a
 // second and not after the return. r must end when ctx does.
@@ -38,7 +38,7 @@ func (d *Disks) importTemplate(ctx context.Context, host baadal.Host, ds baadal.
 		return baadal.ImageInfo{}, err
 	}
 	if head != nil {
-		format, err := inspect(head)
+		format, err := inspectAs(file, head)
 		if err != nil {
 			return baadal.ImageInfo{}, err
 		}
@@ -54,7 +54,7 @@ func (d *Disks) importTemplate(ctx context.Context, host baadal.Host, ds baadal.
 	if err != nil {
 		return baadal.ImageInfo{}, err
 	}
-	format, err := inspect(head)
+	format, err := inspectAs(file, head)
 	if err != nil {
 		return baadal.ImageInfo{}, err
 	}

@@ -16,9 +16,9 @@ func (s *Server) templateRoutes() []route {
 	return []route{
 		on("GET", "/templates", "list-templates", "List templates", baadal.ActionTemplateRead, s.listTemplates),
 		on("POST", "/templates", "import-template", "Import a template from a URL or an upload", baadal.ActionTemplateImport,
-			s.importTemplate, creation, codes("exists", "bad_name", "not_found", "no_datastore", "busy")),
-		on("PUT", "/uploads", "upload", "Upload a file to import a template from", baadal.ActionTemplateImport, s.upload,
-			created, s.uploadBody, codes("spool_full")),
+			s.importTemplate, creation, codes("exists", "bad_name", "not_found", "no_datastore", "upload_taken", "busy")),
+		on("PUT", "/uploads", "upload", "Upload a file to import a template or a VM from; it lies on a datastore until it is used", baadal.ActionUpload, s.upload,
+			created, s.uploadBody, codes("datastore_full", "datastore_read_only", "datastore_not_mounted", "no_datastore", "no_host", "not_found")),
 		on("GET", "/templates/{ref}", "get-template", "Show a template", baadal.ActionTemplateRead, s.getTemplate),
 		on("DELETE", "/templates/{ref}", "delete-template", "Delete a template that nothing stands on", baadal.ActionTemplateDelete,
 			s.deleteTemplate, change, codes("stale", "busy", "template_in_use", "template_not_ready")),
@@ -55,7 +55,10 @@ func (s *Server) uploadBody(r *route) {
 }
 
 // uploadIn hands the body over as a stream.
-type uploadIn struct{ body io.Reader }
+type uploadIn struct {
+	Datastore string `query:"datastore" doc:"Name or id of the datastore that it is put on; the one with most room if empty."`
+	body      io.Reader
+}
 
 // Resolve takes the body from the request before the handler runs.
 func (in *uploadIn) Resolve(hc huma.Context) []error {
@@ -64,7 +67,7 @@ func (in *uploadIn) Resolve(hc huma.Context) []error {
 }
 
 func (s *Server) upload(ctx context.Context, in *uploadIn) (*struct{ Body service.Upload }, error) {
-	u, err := s.svc.Upload(ctx, actor(ctx), in.body)
+	u, err := s.svc.Upload(ctx, actor(ctx), in.Datastore, in.body)
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		err = tooLarge(s.cfg.MaxUpload)
 	}

@@ -3,7 +3,6 @@ package service_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -48,7 +47,6 @@ type cloud struct {
 	db    *store.DB
 	world *simulator.World
 	queue *task.Queue
-	spool string
 	clock *clock // nil: the machine's
 
 	admin, orgadmin, faculty, student baadal.Actor // of IITD
@@ -78,9 +76,9 @@ func newCloudOn(t *testing.T, db *store.DB, cfg simulator.Config) *cloud {
 			t.Error(err)
 		}
 	})
-	c := &cloud{db: db, world: world, spool: filepath.Join(t.TempDir(), "spool")}
+	c := &cloud{db: db, world: world}
 	c.queue = c.newQueue()
-	c.Service = service.New(db, c.queue, service.Options{Prober: world.Prober(), Spool: c.spool})
+	c.Service = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})
 	return c
 }
 
@@ -88,7 +86,7 @@ func (c *cloud) newQueue() *task.Queue {
 	q := task.New(c.db, task.Options{Backoff: time.Millisecond})
 	q.Register(workflow.New(c.db, workflow.Systems{
 		Hypervisor: c.world.Hypervisor(), Power: c.world.Hypervisor(), Resizer: c.world.Hypervisor(), Snapshots: c.world.Hypervisor(), Migrator: c.world.Hypervisor(), Disks: c.world.Disks(), Bases: c.world.Disks(), Images: c.world.Disks(), Adopter: c.world.Hypervisor(), Backups: c.world.Hypervisor(), BackupFiles: c.world.Disks(), Refiller: c.world.Disks(), Freezer: c.world.Hypervisor(), DiskPlugs: c.world.Hypervisor(), CDDrives: c.world.Hypervisor(), ExtraDisks: c.world.Disks(), Sizer: c.world.Disks(), DHCP: c.world.DHCP(), Prober: c.world.Prober(), Guests: c.world.Guests(),
-	}, workflow.Options{Spool: c.spool}).Bodies()...)
+	}, workflow.Options{}).Bodies()...)
 	return q
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -95,35 +93,6 @@ func TestChangesAtTheSameTime(t *testing.T) {
 			refused(t, err, baadal.Conflict, "last_admin")
 		})
 	})
-}
-
-// TestForgottenUploadsAreSwept leaves uploads of different ages, one of which an
-// import waits for.
-func TestForgottenUploadsAreSwept(t *testing.T) {
-	c := newCloud(t)
-	upload := func() string {
-		u, err := c.Upload(t.Context(), c.admin, strings.NewReader("image"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return u.ID
-	}
-	old, awaited, young := upload(), upload(), upload()
-	if _, err := c.ImportTemplate(t.Context(), c.admin, baadal.TemplateImport{Name: "new", UploadID: awaited}, baadal.ChangeOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range []string{old, awaited} {
-		then := time.Now().Add(-48 * time.Hour)
-		if err := os.Chtimes(filepath.Join(c.spool, id), then, then); err != nil {
-			t.Fatal(err)
-		}
-	}
-	upload()
-	for id, want := range map[string]bool{old: false, awaited: true, young: true} {
-		if _, err := os.Stat(filepath.Join(c.spool, id)); (err == nil) != want {
-			t.Errorf("an upload is there: %t, want %t", err == nil, want)
-		}
-	}
 }
 
 // TestKeyInURLIsNotShown imports from a URL whose query lets in: the template is

@@ -26,7 +26,8 @@ type Prober interface {
 // Options of the service.
 type Options struct {
 	Prober     Prober
-	Spool      string                                 // folder for uploads
+	Files      Files                                  // for uploads, exports and images that lie on hosts
+	Foreign    Foreign                                // for adoptions
 	Stats      func(baadal.VM) (baadal.VMStats, bool) // a VM's figures, false if not known; may be nil
 	SessionTTL time.Duration                          // how long a session lasts; 12 h if 0
 	Logger     *slog.Logger

@@ -197,15 +197,31 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 		}
 		c, err := s.MigrateVM(ctx, a, ref, p.Wish, baadal.ChangeOptions{})
 		return done(c.Task, err)
+	case baadal.TaskVMMove:
+		var p struct {
+			Wish baadal.VMMove `json:"wish"`
+		}
+		if err := json.Unmarshal(t.Params, &p); err != nil {
+			return t, fmt.Errorf("read task parameters: %w", err)
+		}
+		c, err := s.MoveVM(ctx, a, ref, p.Wish, baadal.ChangeOptions{})
+		return done(c.Task, err)
 	case baadal.TaskSnapshotCreate, baadal.TaskSnapshotRevert, baadal.TaskSnapshotDelete:
 		c, err := s.repeatSnapshot(ctx, a, t)
 		return done(c.Task, err)
+	case baadal.TaskBackupCreate, baadal.TaskBackupVerify, baadal.TaskBackupRestore, baadal.TaskBackupReplace, baadal.TaskBackupDelete:
+		return done(s.repeatBackup(ctx, a, t))
 	case baadal.TaskVMClone:
 		c, err := s.cloneAgain(ctx, a, t)
 		return done(c.Task, err)
 	case baadal.TaskDiskAdd, baadal.TaskDiskAttach, baadal.TaskDiskDetach, baadal.TaskDiskDelete, baadal.TaskDiskGrow, baadal.TaskDiskLimit:
 		c, err := s.repeatDisk(ctx, a, t)
 		return done(c.Task, err)
+	case baadal.TaskCDROMInsert, baadal.TaskCDROMEject:
+		c, err := s.repeatCDROM(ctx, a, t)
+		return done(c.Task, err)
+	case baadal.TaskVMExport, baadal.TaskVMSaveTemplate, baadal.TaskVMImport, baadal.TaskVMLaunch, baadal.TaskVMAdopt:
+		return done(s.repeatImage(ctx, a, t))
 	case baadal.TaskHostCheck:
 		c, err := s.CheckHost(ctx, a, ref, baadal.ChangeOptions{})
 		return done(c.Task, err)

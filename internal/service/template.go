@@ -3,19 +3,9 @@ package service
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	"baadal"
 	"baadal/internal/store"
@@ -25,96 +15,9 @@ func templateSubject(t baadal.Template) baadal.Subject {
 	return baadal.Subject{Kind: "template", ID: t.ID, Name: t.Name}
 }
 
-// Upload is a file that waits in the spool folder for its import.
-type Upload struct {
-	ID     string `json:"upload_id"`
-	Size   int64  `json:"size_bytes"`
-	SHA256 string `json:"sha256"`
-}
-
-// Upload writes r to the spool folder. A broken upload leaves nothing behind.
-func (s *Service) Upload(ctx context.Context, a baadal.Actor, r io.Reader) (u Upload, err error) {
-	if err := may(a, baadal.ActionTemplateImport); err != nil {
-		return u, err
-	}
-	if err := os.MkdirAll(s.opt.Spool, 0o700); err != nil {
-		return u, fmt.Errorf("make spool folder: %w", err)
-	}
-	if err := s.sweepSpool(ctx); err != nil {
-		return u, err
-	}
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	u.ID = hex.EncodeToString(b[:])
-	path := filepath.Join(s.opt.Spool, u.ID)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return u, fmt.Errorf("spool upload: %w", err)
-	}
-	sum := sha256.New()
-	u.Size, err = io.Copy(io.MultiWriter(f, sum), contextReader{ctx, r})
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(path)
-		if errors.Is(err, syscall.ENOSPC) {
-			return u, baadal.Errorf(baadal.Exhausted, "the controller's disk is full").WithCode("spool_full").WithDetail("nothing of the upload was kept")
-		}
-		return u, fmt.Errorf("spool upload: %w", err)
-	}
-	u.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	return u, nil
-}
-
-// keepUpload is how long an upload may wait for its import.
-const keepUpload = 24 * time.Hour
-
-// sweepSpool removes uploads that were broken off by a crash or never imported:
-// they would fill the disk that the controller's database lies on.
-func (s *Service) sweepSpool(ctx context.Context) error {
-	entries, err := os.ReadDir(s.opt.Spool)
-	if err != nil || len(entries) == 0 {
-		return err
-	}
-	var active []baadal.Task
-	if err := s.db.View(ctx, func(tx *store.Tx) (err error) { active, err = tx.ActiveTasks(); return err }); err != nil {
-		return err
-	}
-	awaited := map[string]bool{}
-	for _, t := range active {
-		var p struct {
-			UploadID string `json:"upload_id"`
-		}
-		if t.Kind == baadal.TaskTemplateImport && json.Unmarshal(t.Params, &p) == nil {
-			awaited[p.UploadID] = true
-		}
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || awaited[e.Name()] || time.Since(info.ModTime()) < keepUpload {
-			continue // gone by now, needed, or still being written
-		}
-		if err := os.Remove(filepath.Join(s.opt.Spool, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("sweep spool folder: %w", err)
-		}
-	}
-	return nil
-}
-
-// contextReader ends a copy when its context does.
-type contextReader struct {
-	ctx context.Context //nolint:containedctx // it lives as long as one copy
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}
-
 // Templates lists the templates.
 func (s *Service) Templates(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (list baadal.List[baadal.Template], err error) {
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { list, err = tx.Templates(q); return err })
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) { list, err = tx.Templates(q, a.Sees(baadal.ActionTemplatePrivate)); return err })
 	for i := range list.Items {
 		templateActions(a, &list.Items[i])
 	}
@@ -123,19 +26,37 @@ func (s *Service) Templates(ctx context.Context, a baadal.Actor, q baadal.ListQu
 
 // Template returns one template by id or name.
 func (s *Service) Template(ctx context.Context, a baadal.Actor, ref string) (t baadal.Template, err error) {
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { t, err = tx.TemplateByRef(ref); return err })
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) { t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplatePrivate)); return err })
 	templateActions(a, &t)
 	return t, err
 }
 
 func templateActions(a baadal.Actor, t *baadal.Template) {
 	t.Actions = map[string]baadal.Access{
-		"delete": access(first(may(a, baadal.ActionTemplateDelete), deletableTemplate(t))),
+		"delete": access(first(mayDelete(a, t), deletableTemplate(t))),
 		"use":    access(usableTemplate(t)),
 	}
 }
 
+// mayDelete refuses who does not own it; one without an owner is the
+// administrators'.
+func mayDelete(a baadal.Actor, t *baadal.Template) error {
+	if t.OwnerID == 0 && a.ScopeOf(baadal.ActionTemplateDelete) != baadal.ScopeAny {
+		return forbidden(baadal.ActionTemplateDelete)
+	}
+	return reach(a, baadal.ActionTemplateDelete, t.OrganisationID, t.OwnerID)
+}
+
+// usableTemplate is the rule for making VMs from it.
 func usableTemplate(t *baadal.Template) error {
+	if t.Kind == baadal.TemplateISO {
+		return baadal.Errorf(baadal.Conflict, "template %s is a CD image: nothing can stand on it", t.Name).WithCode("template_is_iso").
+			WithNext("Insert it in a VM", "baadal vm cdrom insert NAME --iso "+t.Name)
+	}
+	return readyTemplate(t)
+}
+
+func readyTemplate(t *baadal.Template) error {
 	if t.State != baadal.TemplateReady {
 		return baadal.Errorf(baadal.Conflict, "template %s is not ready: it is %s", t.Name, t.State).WithCode("template_not_ready").
 			WithNext("See the templates", "baadal template list")
@@ -144,17 +65,24 @@ func usableTemplate(t *baadal.Template) error {
 }
 
 func deletableTemplate(t *baadal.Template) error {
+	if t.VMs > 0 && t.Kind == baadal.TemplateISO {
+		return baadal.Errorf(baadal.Conflict, "CD image %s is in the drives of %d VMs", t.Name, t.VMs).WithCode("template_in_use").
+			WithNext("See them", "baadal vm list cdrom:"+t.Name)
+	}
 	if t.VMs > 0 {
 		return baadal.Errorf(baadal.Conflict, "%d VMs stand on template %s", t.VMs, t.Name).WithCode("template_in_use").
 			WithDetail("deleted VMs that can still be restored count too").
 			WithNext("See them", "baadal vm list template:"+t.Name)
 	}
-	return usableTemplate(t)
+	if t.State == baadal.TemplateFailed { // what its import left goes with it
+		return nil
+	}
+	return readyTemplate(t)
 }
 
 // ImportTemplate makes a template from an upload or a URL.
 func (s *Service) ImportTemplate(ctx context.Context, a baadal.Actor, in baadal.TemplateImport, opt baadal.ChangeOptions) (c baadal.Change[baadal.Template], err error) {
-	if err := first(may(a, baadal.ActionTemplateImport), baadal.CheckName("name", in.Name), s.checkSource(in)); err != nil {
+	if err := first(may(a, baadal.ActionTemplateImport), baadal.CheckName("name", in.Name), checkTemplateKind(in.Kind), checkSource(in)); err != nil {
 		return c, err
 	}
 	// Everybody sees where a template came from, and a query may hold a key.
@@ -168,18 +96,21 @@ func (s *Service) ImportTemplate(ctx context.Context, a baadal.Actor, in baadal.
 	var t baadal.Template
 	var k baadal.Task
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		ds, err := importTarget(tx, in.Datastore)
+		ds, err := importPlace(tx, a, in)
 		if err != nil {
 			return err
 		}
 		t = baadal.Template{
-			Name: in.Name, OS: in.OS, DatastoreID: ds.ID, Datastore: ds.Name, State: baadal.TemplateImporting, Source: source, Format: "qcow2",
+			Name: in.Name, OS: in.OS, DatastoreID: ds.ID, Datastore: ds.Name, State: baadal.TemplateImporting, Source: source, Format: "qcow2", Kind: in.Kind,
 		}
 		// The file's name never comes back: a template imported anew under an old
 		// name is another file, so overlays cannot end up on the wrong one.
 		var b [4]byte
 		_, _ = rand.Read(b[:])
 		t.File = in.Name + "-" + hex.EncodeToString(b[:]) + ".img"
+		if t.Kind == baadal.TemplateISO {
+			t.File, t.Format = strings.TrimSuffix(t.File, ".img")+baadal.ISOSuffix, "raw"
+		}
 		if err := tx.CreateTemplate(&t); err != nil {
 			return err
 		}
@@ -206,7 +137,14 @@ func (s *Service) ImportTemplate(ctx context.Context, a baadal.Actor, in baadal.
 	return baadal.Change[baadal.Template]{Resource: &t, Task: &k}, nil
 }
 
-func (s *Service) checkSource(in baadal.TemplateImport) error {
+func checkTemplateKind(kind string) error {
+	if kind != "" && kind != baadal.TemplateDisk && kind != baadal.TemplateISO {
+		return baadal.Errorf(baadal.Invalid, "%q is no kind of template", kind).WithField("kind").WithDetail("disk and iso are")
+	}
+	return nil
+}
+
+func checkSource(in baadal.TemplateImport) error {
 	if (in.URL == "") == (in.UploadID == "") {
 		return baadal.Errorf(baadal.Invalid, "give either a URL or an upload").WithField("url")
 	}
@@ -215,13 +153,31 @@ func (s *Service) checkSource(in baadal.TemplateImport) error {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
 			return baadal.Errorf(baadal.Invalid, "the URL is not usable").WithField("url").WithDetail("http or https, without a password in it")
 		}
-		return nil
-	}
-	info, err := os.Lstat(filepath.Join(s.opt.Spool, filepath.Base(in.UploadID)))
-	if err != nil || !info.Mode().IsRegular() || filepath.Base(in.UploadID) != in.UploadID {
-		return baadal.Errorf(baadal.NotFound, "there is no upload %q", in.UploadID).WithField("upload_id")
 	}
 	return nil
+}
+
+// importPlace is the datastore that the upload lies on, which is taken, or the
+// one for what a URL gives.
+func importPlace(tx *store.Tx, a baadal.Actor, in baadal.TemplateImport) (ds baadal.Datastore, err error) {
+	if in.UploadID == "" {
+		return importTarget(tx, in.Datastore)
+	}
+	f, err := takeUpload(tx, a, in.UploadID)
+	if err != nil {
+		return ds, err
+	}
+	if in.Datastore != "" {
+		if ds, err = tx.DatastoreByRef(in.Datastore); err != nil {
+			return ds, fieldOf(err, "datastore")
+		}
+		if ds.ID != f.DatastoreID {
+			return ds, baadal.Errorf(baadal.Invalid, "the upload is on datastore %s, not on %s", f.Datastore, ds.Name).WithField("datastore").
+				WithNext("Upload it there", "baadal template import FILE --datastore "+ds.Name)
+		}
+		return ds, nil
+	}
+	return tx.Datastore(f.DatastoreID)
 }
 
 // importTarget is the datastore asked for, or the one with most room.
@@ -259,10 +215,10 @@ func (s *Service) DeleteTemplate(ctx context.Context, a baadal.Actor, ref string
 		if err := tx.Lock("placement"); err != nil {
 			return err
 		}
-		if t, err = tx.TemplateByRef(ref); err != nil {
+		if t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplatePrivate)); err != nil {
 			return err
 		}
-		if err := first(checkGeneration(opt, t.Generation), deletableTemplate(&t)); err != nil {
+		if err := first(checkGeneration(opt, t.Generation), mayDelete(a, &t), deletableISO(tx, &t), deletableTemplate(&t)); err != nil {
 			return err
 		}
 		t.State = baadal.TemplateDeleted

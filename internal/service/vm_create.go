@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -18,6 +19,7 @@ type creation struct {
 	network  baadal.Network
 	want     placement.Want
 	settings baadal.SettingValues
+	uuid     string // of a domain that is adopted; a new one if empty
 }
 
 // CreateVM places a VM, claims everything it needs, and makes the task that
@@ -91,29 +93,14 @@ func (s *Service) createPlan(vm baadal.VM, choice placement.Choice) *baadal.Plan
 
 // resolve finds what the wish names and checks that the actor may use it.
 func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr creation, err error) {
-	if cr.settings, err = tx.SettingValues(); err != nil {
+	if err := resolvePeople(tx, a, baadal.ActionVMCreate, in, &cr); err != nil {
 		return cr, err
 	}
-	cr.owner = a.User
-	if in.Owner != "" && in.Owner != a.User.Username {
-		if cr.owner, err = findUser(tx, a, in.Owner); err != nil {
-			return cr, fieldOf(err, "owner")
-		}
-	}
-	if cr.owner.Blocked {
-		return cr, baadal.Errorf(baadal.Conflict, "%s is blocked", cr.owner.Username).WithField("owner")
-	}
-	if err := reach(a, baadal.ActionVMCreate, cr.owner.OrganisationID); err != nil {
-		return cr, err
-	}
-	if cr.template, err = tx.TemplateByRef(in.Template); err != nil {
+	if cr.template, err = tx.TemplateFor(in.Template, a.Sees(baadal.ActionTemplatePrivate)); err != nil {
 		return cr, fieldOf(err, "template")
 	}
 	if err := usableTemplate(&cr.template); err != nil {
 		return cr, err
-	}
-	if cr.network, err = pickNetwork(tx, in.Network); err != nil {
-		return cr, fieldOf(err, "network")
 	}
 	disk := max(in.DiskGiB, cr.template.MinDiskGiB())
 	if in.DiskGiB != 0 && in.DiskGiB < cr.template.MinDiskGiB() {
@@ -121,6 +108,9 @@ func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr 
 			WithDetail("template %s needs %d GiB", cr.template.Name, cr.template.MinDiskGiB())
 	}
 	cr.want = placement.Want{VCPUs: in.VCPUs, RAMMiB: in.RAMMiB, DiskBytes: int64(disk) << 30}
+	if cr.want.Rules, err = wishedRules(tx, a, cr.owner, in.Hosts, in.Affinity); err != nil {
+		return cr, err
+	}
 	if in.Host != "" {
 		h, err := tx.HostByRef(in.Host)
 		if err != nil {
@@ -141,6 +131,29 @@ func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr 
 		}
 	}
 	return cr, nil
+}
+
+// resolvePeople finds the settings, the owner and the network of a wish for a VM.
+func resolvePeople(tx *store.Tx, a baadal.Actor, action baadal.Action, in baadal.VMCreate, cr *creation) (err error) {
+	if cr.settings, err = tx.SettingValues(); err != nil {
+		return err
+	}
+	cr.owner = a.User
+	if in.Owner != "" && in.Owner != a.User.Username {
+		if cr.owner, err = findUser(tx, a, in.Owner); err != nil {
+			return fieldOf(err, "owner")
+		}
+	}
+	if cr.owner.Blocked {
+		return baadal.Errorf(baadal.Conflict, "%s is blocked", cr.owner.Username).WithField("owner")
+	}
+	if err := reach(a, action, cr.owner.OrganisationID); err != nil {
+		return err
+	}
+	if cr.network, err = pickNetwork(tx, in.Network); err != nil {
+		return fieldOf(err, "network")
+	}
+	return nil
 }
 
 // fieldOf says which field of the wish an error is about.
@@ -199,7 +212,7 @@ func claim(tx *store.Tx, a baadal.Actor, in baadal.VMCreate, cr creation, choice
 		keys = cr.owner.SSHKeys
 	}
 	vm := baadal.VM{
-		UUID: newUUID(), Name: in.Name, Identity: baadal.Identity(cr.owner.Organisation, cr.owner.Username, in.Name),
+		UUID: cmp.Or(cr.uuid, newUUID()), Name: in.Name, Identity: baadal.Identity(cr.owner.Organisation, cr.owner.Username, in.Name),
 		OwnerID: cr.owner.ID, OrganisationID: cr.owner.OrganisationID, RequesterID: a.User.ID,
 		HostID: choice.Host.ID, DatastoreID: choice.Datastore.ID, TemplateID: cr.template.ID, NetworkID: cr.network.ID,
 		VCPUs: in.VCPUs, RAMMiB: in.RAMMiB, DiskGiB: int(cr.want.DiskBytes >> 30),
@@ -208,18 +221,24 @@ func claim(tx *store.Tx, a baadal.Actor, in baadal.VMCreate, cr creation, choice
 	if err := tx.CreateVM(&vm); err != nil {
 		return vm, err
 	}
+	if err := keepRules(tx, vm, cr.want.Rules); err != nil {
+		return vm, err
+	}
 	if _, err := tx.ClaimAddress(cr.network.ID, vm.ID); err != nil {
 		return vm, err
 	}
 	if _, err := tx.ClaimVNCPort(vm.ID, cr.settings.Int(baadal.SettingVNCFirst), cr.settings.Int(baadal.SettingVNCLast)); err != nil {
 		return vm, err
 	}
+	if cr.uuid != "" { // its guest has passwords of its own
+		return vm, nil
+	}
 	return vm, tx.SetSecret(vm.ID, auth.OneTimePassword())
 }
 
 // claimAgain gives a deleted VM a host, an address (its old one if that is
 // free) and a port again.
-func (s *Service) claimAgain(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) error {
+func (s *Service) claimAgain(tx *store.Tx, a baadal.Actor, vm *baadal.VM, plan *baadal.Plan) error {
 	if err := tx.Lock("placement"); err != nil {
 		return err
 	}
@@ -230,11 +249,15 @@ func (s *Service) claimAgain(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) err
 	if err != nil {
 		return err
 	}
-	choice, err := choose(tx, creation{settings: settings, want: placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, Datastore: vm.DatastoreID}})
+	want := placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, Datastore: vm.DatastoreID, VM: vm.ID}
+	if want.Rules, err = rulesFor(tx, a, *vm); err != nil {
+		return err
+	}
+	choice, err := choose(tx, creation{settings: settings, want: want})
 	if err != nil {
 		return err
 	}
-	if choice, err = mountingAll(tx, *vm, choice, settings); err != nil {
+	if choice, err = mountingAll(tx, *vm, choice, want, settings); err != nil {
 		return err
 	}
 	vm.HostID, vm.Placement, vm.State = choice.Host.ID, choice.Why, baadal.VMInQueue

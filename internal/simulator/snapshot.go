@@ -71,7 +71,7 @@ func (h *host) line() string {
 
 func (d *domain) line(o snapshotOptions) string {
 	s := fmt.Sprintf("host %s domain %s state=%s", d.host.Name, d.Def.UUID, d.State)
-	s += flags("transient", !d.Persistent, "migrating", d.Migrating, "saved", d.Saved != nil, "deaf", d.Deaf, "going_down", !d.OffAt.IsZero(), "rebooting", !d.RebootAt.IsZero())
+	s += flags("transient", !d.Persistent, "migrating", d.Migrating, "post_copy", d.PostCopy, "saved", d.Saved != nil, "deaf", d.Deaf, "going_down", !d.OffAt.IsZero(), "rebooting", !d.RebootAt.IsZero())
 	s += " " + describe(&d.Def) + d.snapshotWords()
 	if d.active() && describe(d.Live) != describe(&d.Def) {
 		s += " live: " + describe(d.Live)

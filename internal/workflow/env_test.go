@@ -3,7 +3,6 @@ package workflow_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,7 +51,6 @@ type cloud struct {
 	sys   workflow.Systems
 	svc   *service.Service
 	queue *task.Queue
-	spool string
 	actor baadal.Actor
 	close func()
 }
@@ -69,13 +67,13 @@ func open(tb testing.TB, dir string) *cloud {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &cloud{db: db, world: world, spool: filepath.Join(dir, "spool"), actor: baadal.System()}
+	c := &cloud{db: db, world: world, actor: baadal.System()}
 	c.sys = workflow.Systems{
 		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Images: world.Disks(), Adopter: world.Hypervisor(), Backups: world.Hypervisor(), BackupFiles: world.Disks(), Refiller: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), CDDrives: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), Copier: world.Hypervisor(), Mover: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
 	}
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
-	c.svc = service.New(db, c.queue, service.Options{Prober: world.Prober(), Spool: c.spool})
+	c.svc = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})
 	c.close = func() {
 		if err := db.Close(); err != nil {
 			tb.Error(err)
@@ -88,7 +86,7 @@ func open(tb testing.TB, dir string) *cloud {
 }
 
 func (c *cloud) bodies() []task.Body {
-	return workflow.New(c.db, c.sys, workflow.Options{Spool: c.spool, Stall: time.Second}).Bodies()
+	return workflow.New(c.db, c.sys, workflow.Options{Stall: time.Second}).Bodies()
 }
 
 // furnish makes what a first VM needs: an owner, three hosts that are up, a
@@ -301,10 +299,7 @@ func (c *cloud) image(tb testing.TB) (uploadID string) {
 	header := make([]byte, 4096)
 	copy(header, "QFI\xfb\x00\x00\x00\x03")
 	header[28] = 0x04 // 64 MiB, big endian at 24
-	if err := os.MkdirAll(c.spool, 0o700); err != nil {
-		tb.Fatal(err)
-	}
-	u, err := c.svc.Upload(context.Background(), c.actor, strings.NewReader(string(header)))
+	u, err := c.svc.Upload(context.Background(), c.actor, "", strings.NewReader(string(header)))
 	if err != nil {
 		tb.Fatal(err)
 	}

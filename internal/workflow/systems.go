@@ -187,6 +187,9 @@ type Images interface {
 	RemoveImageCopy(ctx context.Context, host baadal.Host, c baadal.ImageCopy) error
 	// TakeUpload makes a template of an upload (the uuid of its transfer) on the same datastore, with the checks of ImportTemplate; the upload stays. Done already is success.
 	TakeUpload(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid, file string) (baadal.ImageInfo, error)
+	// WriteUpload writes r to the file of an upload, as a whole or not at all, and tells its length and SHA-256. ReadImage writes an image's bytes from an offset on to w. Requests use them, tasks do not.
+	WriteUpload(ctx context.Context, host baadal.Host, ds baadal.Datastore, uuid string, r io.Reader) (baadal.ImageInfo, error)
+	ReadImage(ctx context.Context, host baadal.Host, c baadal.ImageCopy, offset int64, w io.Writer) error
 	// InspectImage looks at an image file anywhere on the host. One that is not trusted must be whole: what would make QEMU open other files is Invalid (code bad_image). None is NotFound.
 	InspectImage(ctx context.Context, host baadal.Host, path string, trusted bool) (baadal.ImageInfo, error)
 }

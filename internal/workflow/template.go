@@ -2,15 +2,7 @@ package workflow
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,8 +12,8 @@ import (
 	"baadal/internal/task"
 )
 
-// TemplateImportParams say where a template comes from: an upload in the spool
-// folder, or a URL.
+// TemplateImportParams say where a template comes from: an upload on its
+// datastore, or a URL.
 type TemplateImportParams struct {
 	UploadID string `json:"upload_id,omitempty"`
 	URL      string `json:"url,omitempty"`
@@ -34,12 +26,17 @@ func (w *Workflows) templateImport() task.Body {
 	return task.Body{
 		Kind: baadal.TaskTemplateImport,
 		Steps: []task.Step{
-			{Name: "copy", Do: w.copyTemplate, Undo: w.undoImport, Timeout: 12 * time.Hour},
-			{Name: "clean", Do: w.removeUpload},
+			{Name: "copy", Do: w.copyTemplate, Undo: w.removeTemplate, Timeout: 12 * time.Hour},
 		},
-		Done:   templateImported,
-		Undone: func(tx *store.Tx, r *task.Run) error { return tx.DeleteTemplate(r.Task.Subject.ID) },
-		Tries:  2,
+		Done: templateImported,
+		Undone: func(tx *store.Tx, r *task.Run) error {
+			if err := usedByTemplate(tx, r); err != nil {
+				return err
+			}
+			return tx.DeleteTemplate(r.Task.Subject.ID)
+		},
+		Owed:  importFailed,
+		Tries: 2,
 	}
 }
 
@@ -92,6 +89,20 @@ func templateNotDeleted(tx *store.Tx, r *task.Run) error {
 		return err
 	}
 	t.State = baadal.TemplateReady
+	if t.SHA256 == "" && t.VirtualSize == 0 { // its import was never finished
+		t.State = baadal.TemplateFailed
+	}
+	return tx.UpdateTemplate(&t)
+}
+
+// importFailed says of a template what its task says: it goes when its
+// datastore can be worked on again.
+func importFailed(tx *store.Tx, r *task.Run, _ error) error {
+	t, err := tx.Template(r.Task.Subject.ID)
+	if err != nil {
+		return err
+	}
+	t.State = baadal.TemplateFailed
 	return tx.UpdateTemplate(&t)
 }
 
@@ -118,18 +129,7 @@ func (w *Workflows) copyTemplate(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	src, size, err := w.openSource(ctx, params)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	info, err := w.sys.Disks.ImportTemplate(ctx, host, ds, t.File, src, size, func(n int64) {
-		if size > 0 {
-			r.Progress(float64(n)/float64(size), fmt.Sprintf("%d of %d MiB", n>>20, size>>20))
-		} else {
-			r.Progress(0.5, fmt.Sprintf("%d MiB", n>>20))
-		}
-	})
+	info, err := w.takeTemplate(ctx, r, params, host, ds, t.File)
 	if err != nil {
 		return err
 	}
@@ -141,61 +141,27 @@ func (w *Workflows) copyTemplate(ctx context.Context, r *task.Run) error {
 	return r.Record(info)
 }
 
-var uploadID = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
-
-// UploadPath returns where an upload lies in the spool folder; ids are made by
-// the server, others are refused.
-func UploadPath(spool, id string) (string, error) {
-	if !uploadID.MatchString(id) {
-		return "", baadal.Errorf(baadal.Invalid, "there is no upload %q", id).WithField("upload_id")
+// takeTemplate makes the template's file, of an upload or of what a URL gives.
+func (w *Workflows) takeTemplate(ctx context.Context, r *task.Run, params TemplateImportParams, host baadal.Host, ds baadal.Datastore, file string) (baadal.ImageInfo, error) {
+	if params.UploadID != "" {
+		info, err := w.sys.Images.TakeUpload(ctx, host, ds, params.UploadID, file)
+		if baadal.KindOf(err) == baadal.NotFound {
+			err = baadal.Errorf(baadal.NotFound, "the upload is gone").WithCode("upload_gone").WithNext("Upload it again", "baadal template import FILE")
+		}
+		return info, err
 	}
-	return filepath.Join(spool, id), nil
-}
-
-func (w *Workflows) openSource(ctx context.Context, p TemplateImportParams) (io.ReadCloser, int64, error) {
-	if p.URL == "" {
-		path, err := UploadPath(w.opt.Spool, p.UploadID)
-		if err != nil {
-			return nil, 0, err
-		}
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, 0, baadal.Errorf(baadal.NotFound, "the upload is gone").WithCode("upload_gone").WithNext("Upload it again", "baadal template import FILE")
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("open upload: %w", err)
-		}
-		st, err := f.Stat()
-		if err != nil {
-			_ = f.Close()
-			return nil, 0, fmt.Errorf("open upload: %w", err)
-		}
-		return f, st.Size(), nil
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL, nil)
+	src, size, err := w.fetch(ctx, params.URL)
 	if err != nil {
-		return nil, 0, baadal.Errorf(baadal.Invalid, "%q is not a usable URL", p.URL).WithField("url")
+		return baadal.ImageInfo{}, err
 	}
-	from := req.URL.Redacted()
-	if req.URL.RawQuery != "" { // it may hold a key
-		from = strings.Replace(from, "?"+req.URL.RawQuery, "?…", 1)
-	}
-	resp, err := w.opt.HTTP.Do(req)
-	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err
+	defer src.Close()
+	return w.sys.Disks.ImportTemplate(ctx, host, ds, file, src, size, func(n int64) {
+		if size > 0 {
+			r.Progress(float64(n)/float64(size), fmt.Sprintf("%d of %d MiB", n>>20, size>>20))
+		} else {
+			r.Progress(0.5, fmt.Sprintf("%d MiB", n>>20))
 		}
-		return nil, 0, baadal.Errorf(baadal.Unavailable, "fetch %s: %w", from, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		_ = resp.Body.Close()
-		kind := baadal.Invalid
-		if resp.StatusCode >= 500 {
-			kind = baadal.Unavailable
-		}
-		return nil, 0, baadal.Errorf(kind, "%s answers %s", from, resp.Status).WithCode("fetch_failed")
-	}
-	return resp.Body, resp.ContentLength, nil
+	})
 }
 
 func (w *Workflows) removeTemplate(ctx context.Context, r *task.Run) error {
@@ -206,28 +172,18 @@ func (w *Workflows) removeTemplate(ctx context.Context, r *task.Run) error {
 	return w.sys.Disks.RemoveTemplate(ctx, host, ds, t.File)
 }
 
-func (w *Workflows) undoImport(ctx context.Context, r *task.Run) error {
-	if err := w.removeTemplate(ctx, r); err != nil {
-		return err
-	}
-	return w.removeUpload(ctx, r)
-}
-
-// removeUpload drops the spooled upload: it is not needed any more, whether the
-// import went well or not.
-func (w *Workflows) removeUpload(_ context.Context, r *task.Run) error {
+// usedByTemplate asks for the removal of the upload: it is not needed any more,
+// whether the import went well or not.
+func usedByTemplate(tx *store.Tx, r *task.Run) error {
 	params, err := task.Params[TemplateImportParams](r)
 	if err != nil || params.UploadID == "" {
 		return err
 	}
-	path, err := UploadPath(w.opt.Spool, params.UploadID)
+	f, err := tx.TransferByUUID(params.UploadID, everything)
 	if err != nil {
-		return err
+		return ignoreMissing(err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove upload: %w", err)
-	}
-	return nil
+	return freeTransfer(tx, f)
 }
 
 func templateImported(tx *store.Tx, r *task.Run) (string, error) {
@@ -247,5 +203,8 @@ func templateImported(tx *store.Tx, r *task.Run) (string, error) {
 		Topic: "template", Subject: r.Task.Subject, Version: t.Generation, What: "imported",
 		ActorID: r.Task.RequesterID, Actor: r.Task.Requester,
 	})
-	return t.Name + " is imported successfully", err
+	if err != nil {
+		return "", err
+	}
+	return t.Name + " is imported successfully", usedByTemplate(tx, r)
 }

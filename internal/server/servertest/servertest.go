@@ -6,7 +6,10 @@ package servertest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"testing"
 
@@ -50,13 +53,46 @@ func (sshd) Fingerprint(context.Context, string) (hostKey, fingerprint string, e
 	return "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl", Fingerprint, nil
 }
 
+// files answers for files on hosts that do not exist: an upload vanishes, and
+// there is nothing to be read.
+type files struct{}
+
+// InspectImage finds nothing.
+func (files) InspectImage(_ context.Context, _ baadal.Host, path string, _ bool) (baadal.ImageInfo, error) {
+	return baadal.ImageInfo{}, baadal.Errorf(baadal.Invalid, "%s is not a usable disk image", path).WithCode("bad_image")
+}
+
+// WriteUpload reads all of r.
+func (files) WriteUpload(_ context.Context, _ baadal.Host, _ baadal.Datastore, _ string, r io.Reader) (baadal.ImageInfo, error) {
+	sum := sha256.New()
+	n, err := io.Copy(sum, r)
+	return baadal.ImageInfo{FileSize: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, err
+}
+
+// Content is what every export of a Cloud holds.
+const Content = "the bytes of an exported disk image"
+
+// ReadImage writes Content.
+func (files) ReadImage(_ context.Context, _ baadal.Host, _ baadal.ImageCopy, offset int64, w io.Writer) error {
+	_, err := io.WriteString(w, Content[offset:])
+	return err
+}
+
+// RemoveImageCopy is success.
+func (files) RemoveImageCopy(context.Context, baadal.Host, baadal.ImageCopy) error { return nil }
+
+// ForeignDomain knows none.
+func (files) ForeignDomain(_ context.Context, host baadal.Host, ref string) (baadal.ForeignDomain, error) {
+	return baadal.ForeignDomain{}, baadal.Errorf(baadal.NotFound, "%s does not know %s", host.Name, ref).WithCode("domain_unknown")
+}
+
 // New starts a server that stops when the test ends. Configure may change its
 // configuration before it starts.
 func New(t testing.TB, configure ...func(*server.Config)) *Cloud {
 	t.Helper()
 	db := storetest.Open(t)
 	q := task.New(db, task.Options{})
-	svc := service.New(db, q, service.Options{Prober: sshd{}, Spool: t.TempDir()})
+	svc := service.New(db, q, service.Options{Prober: sshd{}, Files: files{}, Foreign: files{}})
 	cfg := server.Config{Service: svc}
 	for _, f := range configure {
 		f(&cfg)
