@@ -12,7 +12,9 @@ type Domain struct {
 	MaxVCPUs int // can be plugged in while it runs; 0 for no more than VCPUs
 	RAMMiB   int
 	Disks    []DomainDisk
-	Seed     string // path of the NoCloud ISO; empty for none
+	Seed     string       // path of the NoCloud ISO; empty for none
+	CDROM    string       // path of the ISO in its other CD drive, which it always has; empty for none
+	Boot     []BootDevice // what it boots from; DefaultBoot if empty
 	NICs     []DomainNIC
 	Console  string // folder on the host for the VM's sockets (VNC, serial)
 }
@@ -44,6 +46,7 @@ type DomainInfo struct {
 	State      VMState
 	Saved      bool // it is off and its memory lies on the host's disk: its next start goes on from there
 	Persistent bool
+	Autostart  bool // libvirt would start it with the host; never our doing
 	VCPUs      int
 	RAMMiB     int
 }

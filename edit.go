@@ -6,6 +6,16 @@ type VMEdit struct {
 	Purpose *string `json:"purpose,omitempty" maxLength:"512"`
 	VCPUs   *int    `json:"vcpus,omitempty" minimum:"1" maximum:"64" doc:"More are plugged in while it runs, if it was started with room for them; fewer at its next cold start."`
 	RAMMiB  *int    `json:"ram_mib,omitempty" minimum:"64" maximum:"1048576" doc:"MiB. While it runs the guest is asked to make do with less, or gets it back up to what it was started with; the rest at its next cold start."`
+
+	Hosts *[]string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may run on; an empty list is any. It stays where it is."`
+
+	Boot      []BootDevice `json:"boot,omitempty" maxItems:"3" doc:"disk, cdrom and network in the order wanted; in force from its next cold start on."`
+	Autostart *Autostart   `json:"autostart,omitempty" enum:"last,always,never" doc:"What becomes of it when its host comes back after having been off: started if it ran (last), always, or never."`
+}
+
+// Empty reports whether nothing is to be changed.
+func (e VMEdit) Empty() bool {
+	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil
 }
 
 // Validate checks the wish by itself.
@@ -23,6 +33,14 @@ func (e VMEdit) Validate() error {
 	}
 	if e.RAMMiB != nil && *e.RAMMiB < MinRAMMiB {
 		return Errorf(Invalid, "%d MiB of memory is too little", *e.RAMMiB).WithField("ram_mib").WithDetail("the least is %d MiB", MinRAMMiB)
+	}
+	if e.Boot != nil {
+		if err := CheckBoot(e.Boot); err != nil {
+			return err
+		}
+	}
+	if e.Autostart != nil {
+		return CheckAutostart(*e.Autostart)
 	}
 	return nil
 }

@@ -32,6 +32,11 @@ func (c *Client) VMStats(ctx context.Context, ref string) (baadal.VMStats, error
 	return call[baadal.VMStats](ctx, c, get(at("vms", ref, "stats"), nil))
 }
 
+// VMUsages returns one page of VMs with what they use now.
+func (c *Client) VMUsages(ctx context.Context, q baadal.ListQuery) (baadal.List[baadal.VMUsage], error) {
+	return call[baadal.List[baadal.VMUsage]](ctx, c, get("/vm-usages", listQuery(q)))
+}
+
 // EditVM changes a VM; what is nil in the wish stays. Without a change of its
 // size there is no task.
 func (c *Client) EditVM(ctx context.Context, ref string, in baadal.VMEdit, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {

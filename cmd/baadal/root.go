@@ -29,6 +29,7 @@ type cli struct {
 	getenv                               func(string) string
 	now                                  func() time.Time
 	columns                              func() int                          // width of the terminal; 0 if it cannot be told
+	rows                                 func() int                          // its height, likewise
 	readPassword                         func(prompt string) (string, error) // from the terminal, without echo
 
 	flags struct {
@@ -54,6 +55,13 @@ func newCLI() *cli {
 			return 0
 		}
 		return width
+	}
+	c.rows = func() int {
+		_, height, err := term.GetSize(int(os.Stdout.Fd()))
+		if err != nil {
+			return 0
+		}
+		return height
 	}
 	c.readPassword = func(prompt string) (string, error) {
 		fmt.Fprint(c.err, prompt)
@@ -140,10 +148,10 @@ func (c *cli) root() *cobra.Command {
 		&cobra.Group{ID: "care", Title: "Looking after it:"},
 		&cobra.Group{ID: "server", Title: "Server and practice lab:"},
 	)
-	c.addGroup(root, "cloud", c.vmCommand(), c.templateCommand(), c.networkCommand(), c.hostCommand(), c.datastoreCommand())
+	c.addGroup(root, "cloud", c.vmCommand(), c.backupCommand(), c.templateCommand(), c.networkCommand(), c.affinityCommand(), c.hostCommand(), c.datastoreCommand())
 	c.addGroup(root, "people", c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.passwdCommand(), c.userCommand(), c.tokenCommand())
 	c.addGroup(root, "care", c.taskCommand(), c.eventsCommand(), c.auditCommand(), c.settingCommand())
-	c.addGroup(root, "server", demoCommand(), serveCommand(), labCommand())
+	c.addGroup(root, "server", demoCommand(), serveCommand(), rescueCommand(), labCommand())
 	root.AddCommand(c.versionCommand(), c.completionCommand())
 	c.prepare(root)
 	return root

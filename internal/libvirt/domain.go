@@ -49,9 +49,8 @@ func XML(d baadal.Domain) (string, error) {
 		Memory:   &libvirtxml.DomainMemory{Value: uint(d.RAMMiB), Unit: "MiB"},
 		VCPU:     vcpus(d),
 		OS: &libvirtxml.DomainOS{
+			// What it boots from is written to the devices; a VM without a system there says so on its screen.
 			Type: &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "pc", Type: "hvm"},
-			// The first disk; a VM without a system on it says so on its screen.
-			BootDevices: []libvirtxml.DomainBootDevice{{Dev: "hd"}},
 		},
 		Features:   &libvirtxml.DomainFeatureList{ACPI: &libvirtxml.DomainFeature{}, APIC: &libvirtxml.DomainFeatureAPIC{}},
 		Clock:      &libvirtxml.DomainClock{Offset: "utc"},
@@ -105,6 +104,9 @@ func check(d baadal.Domain) error {
 	if d.Seed != "" && !path.IsAbs(d.Seed) {
 		return baadal.Errorf(baadal.Invalid, "seed %q of %s is not an absolute path", d.Seed, d.Name)
 	}
+	if d.CDROM != "" && !path.IsAbs(d.CDROM) {
+		return baadal.Errorf(baadal.Invalid, "CD %q of %s is not an absolute path", d.CDROM, d.Name)
+	}
 	return nil
 }
 
@@ -134,17 +136,13 @@ func devices(d baadal.Domain) *libvirtxml.DomainDeviceList {
 		l.Disks = append(l.Disks, diskDevice(disk))
 	}
 	if d.Seed != "" {
-		l.Disks = append(l.Disks, libvirtxml.DomainDisk{
-			Device:   "cdrom",
-			Driver:   &libvirtxml.DomainDiskDriver{Name: "qemu", Type: "raw"},
-			Source:   fileSource(d.Seed),
-			Target:   &libvirtxml.DomainDiskTarget{Dev: "hda", Bus: "ide"},
-			ReadOnly: &libvirtxml.DomainDiskReadOnly{},
-		})
+		l.Disks = append(l.Disks, cdDevice(seedDrive, d.Seed))
 	}
+	l.Disks = append(l.Disks, cdDevice(cdromDrive, d.CDROM))
 	for _, nic := range d.NICs {
 		l.Interfaces = append(l.Interfaces, netInterface(d, nic))
 	}
+	setBoot(l, d.Boot)
 	return l
 }
 

@@ -82,7 +82,7 @@ func (h *Hypervisor) Domain(ctx context.Context, host baadal.Host, uuid string) 
 	})
 }
 
-// Domains looks at all domains of a host, foreign ones included, with three
+// Domains looks at all domains of a host, foreign ones included, with four
 // calls however many there are.
 func (h *Hypervisor) Domains(ctx context.Context, host baadal.Host) ([]baadal.DomainInfo, error) {
 	const op = "list domains"
@@ -106,6 +106,10 @@ func (h *Hypervisor) Domains(ctx context.Context, host baadal.Host) ([]baadal.Do
 		if err != nil {
 			return nil, err
 		}
+		autostart, err := listed(rpc, golibvirt.ConnectListDomainsAutostart)
+		if err != nil {
+			return nil, err
+		}
 		infos := make([]baadal.DomainInfo, 0, len(records))
 		for _, r := range records {
 			f, err := l.factsOf(rpc, r.Dom)
@@ -116,7 +120,7 @@ func (h *Hypervisor) Domains(ctx context.Context, host baadal.Host) ([]baadal.Do
 				return nil, err
 			}
 			d := info(r.Dom, stateParam(r.Params), !transient[r.Dom.UUID], f)
-			d.Saved = d.State == baadal.VMOff && saved[r.Dom.UUID]
+			d.Saved, d.Autostart = d.State == baadal.VMOff && saved[r.Dom.UUID], autostart[r.Dom.UUID]
 			infos = append(infos, d)
 		}
 		l.keepOnly(records)

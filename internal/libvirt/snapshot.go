@@ -267,6 +267,9 @@ func (h *Hypervisor) CheckRevert(ctx context.Context, host baadal.Host, uuid, na
 	if err != nil {
 		return err
 	}
+	if err := h.checkDiscs(ctx, host, t.snapshot, name); err != nil {
+		return err
+	}
 	for _, file := range disks {
 		if err := h.checkImage(ctx, host, file, name); err != nil {
 			return err

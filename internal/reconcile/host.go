@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"baadal"
@@ -23,7 +24,7 @@ func (l *Loops) hosts(ctx context.Context) {
 	defer unsubscribe()
 	l.every(ctx, "hosts", l.opt.Hosts, wake, func(ctx context.Context) error {
 		var all []baadal.Host
-		if err := l.db.View(ctx, func(tx *store.Tx) (err error) { all, err = tx.AllHosts(); return err }); err != nil {
+		if err := l.db.View(ctx, func(tx *store.Tx) (err error) { all, err = tx.KnownHosts(); return err }); err != nil {
 			return err
 		}
 		known := map[int64]bool{}
@@ -38,6 +39,7 @@ func (l *Loops) hosts(ctx context.Context) {
 			hctx, stop := context.WithCancel(ctx)
 			watchers[h.ID] = running{stop, h.SSHAddr(), h.HostKey}
 			w := &watcher{l: l, host: h, look: make(chan struct{}, 1), nudge: make(chan struct{}, 1), uuids: map[string]bool{}}
+			w.rebooted.Store(true)
 			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count} {
 				wg.Go(func() { part(hctx) })
 			}
@@ -58,6 +60,8 @@ type watcher struct {
 	host  baadal.Host   // as it was when the watcher began: its address and key
 	look  chan struct{} // asks for a full look
 	nudge chan struct{} // asks for a look at uuids
+
+	rebooted atomic.Bool // the host may have been off since it was asked for its boot
 
 	mu    sync.Mutex
 	uuids map[string]bool
@@ -130,6 +134,7 @@ func (w *watcher) setState(ctx context.Context, state baadal.HostState, reason s
 			map[string]any{"state": h.State, "reason": h.Reason})
 	})
 	if up {
+		w.rebooted.Store(true)
 		w.askLook()
 	}
 	return ignoreGone(err)
@@ -167,6 +172,7 @@ func (w *watcher) events(ctx context.Context) {
 		begun := time.Now()
 		err := w.l.sys.Hypervisor.Watch(ctx, w.host, func(e baadal.DomainEvent) {
 			if e.UUID == "" {
+				w.rebooted.Store(true)
 				w.askLook()
 				return
 			}

@@ -30,6 +30,7 @@ type Systems struct {
 	Usage      func(ctx context.Context, host baadal.Host, ds baadal.Datastore) (baadal.DatastoreUsage, error)
 	DiskSizes  func(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DiskSize, error)
 	Answers    func(ctx context.Context, address string) bool
+	Boot       func(ctx context.Context, host baadal.Host) (string, error)               // another word after each boot; nil: nothing is started by itself
 	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error) // of active domains; nil: no figures
 }
 
@@ -42,13 +43,14 @@ type Options struct {
 	Disks      time.Duration // measuring the files of disks; 5 min
 	Stats      time.Duration // figures of each host's domains; 5 s
 	Guests     time.Duration // asking new guests for an answer; 1 s
+	Autostart  time.Duration // starting VMs whose host came back; 5 s
 	Schedule   time.Duration // purging, pruning, the nightly audit; 10 min
 	Logger     *slog.Logger
 }
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
-		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Schedule: 10 * time.Minute,
+		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute,
 	} {
 		if *d == 0 {
 			*d = v
@@ -80,7 +82,7 @@ func New(db *store.DB, sys Systems, opt Options) *Loops {
 // Start runs the loops in the background until Stop.
 func (l *Loops) Start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.schedule} {
+	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule} {
 		l.wg.Go(func() { loop(ctx) })
 	}
 }

@@ -11,18 +11,19 @@ func (s *Server) vmRoutes() []route {
 		on("GET", "/vms", "list-vms", "List VMs", baadal.ActionVMRead, s.listVMs),
 		on("POST", "/vms", "create-vm", "Create a VM", baadal.ActionVMCreate, s.createVM, creation,
 			codes("exists", "bad_name", "bad_ssh_key", "no_address", "no_host", "no_datastore", "datastore_full", "no_network",
-				"network_not_ready", "network_deleting", "template_not_ready", "no_vnc_port", "not_found")),
+				"network_not_ready", "network_deleting", "template_not_ready", "ambiguous", "no_vnc_port", "not_found")),
 		on("GET", "/vms/{ref}", "get-vm", "Show a VM", baadal.ActionVMRead, s.getVM, codes("ambiguous")),
 		on("GET", "/vms/{ref}/history", "list-vm-history", "List what happened to a VM, with who, when, and old and new values",
 			baadal.ActionVMRead, s.listVMHistory, codes("ambiguous")),
 		on("GET", "/vms/{ref}/stats", "get-vm-stats", "Show what a VM uses now: CPU, memory, disk and network rates",
 			baadal.ActionVMRead, s.getVMStats, codes("ambiguous", "vm_state", "no_stats")),
-		on("PATCH", "/vms/{ref}", "edit-vm", "Change a VM's size, name or purpose; the task says what holds now and what from its next cold start on",
-			baadal.ActionVMEdit, s.editVM, change, actCodes, codes("bad_name", "exists", "no_change", "no_host", "vm_saved")),
+		on("GET", "/vm-usages", "list-vm-usages", "List VMs with what they use now", baadal.ActionVMRead, s.listVMUsages),
+		on("PATCH", "/vms/{ref}", "edit-vm", "Change a VM's size, name, purpose, boot order or autostart policy; the task says what holds now and what from its next cold start on",
+			baadal.ActionVMEdit, s.editVM, change, actCodes, codes("bad_name", "exists", "no_change", "no_host", "vm_saved", "bad_boot")),
 		on("DELETE", "/vms/{ref}", "delete-vm", "Delete a VM; it can be restored until its retention ends",
 			baadal.ActionVMDelete, s.actVM(baadal.ActionVMDelete), change, actCodes),
 		on("POST", "/vms/{ref}/start", "start-vm", "Start a VM", baadal.ActionVMStart, s.actVM(baadal.ActionVMStart), change,
-			actCodes, codes("vm_running")),
+			actCodes, codes("vm_running", "affinity")),
 		on("POST", "/vms/{ref}/shutdown", "shutdown-vm", "Ask a VM's guest to shut down", baadal.ActionVMShutdown,
 			s.actVM(baadal.ActionVMShutdown), change, actCodes, codes("vm_off")),
 		on("POST", "/vms/{ref}/reboot", "reboot-vm", "Ask a VM's guest to reboot", baadal.ActionVMReboot,
@@ -42,6 +43,8 @@ func (s *Server) vmRoutes() []route {
 			codes("no_address", "no_host", "datastore_full", "no_vnc_port", "retention_over")),
 		on("POST", "/vms/{ref}/migrate", "migrate-vm", "Move a VM to another host; it keeps running", baadal.ActionVMMigrate, s.migrateVM, change,
 			actCodes, codes("no_host", "same_host", "vm_saved", "not_found")),
+		on("POST", "/vms/{ref}/move", "move-vm", "Move a VM's disks to another datastore; it keeps running", baadal.ActionVMMove, s.moveVM, change,
+			actCodes, codes("no_datastore", "datastore_full", "same_datastore", "has_snapshots", "disk_creating", "disk_deleted", "vm_saved", "not_found")),
 		on("POST", "/vms/{ref}/clones", "clone-vm", "Make clones of a VM; the task has a part for each", baadal.ActionVMClone, s.cloneVM, creation,
 			actCodes, codes("vm_saved", "bad_name", "exists", "no_address", "no_host", "datastore_full", "no_vnc_port", "not_found")),
 		on("POST", "/vms/{ref}/console-password", "take-vm-password",
@@ -94,6 +97,10 @@ func (s *Server) listVMHistory(ctx context.Context, in *struct {
 },
 ) (*listOut[baadal.Event], error) {
 	return listed(s.svc.VMHistory(ctx, actor(ctx), in.Ref.Ref, in.query()))
+}
+
+func (s *Server) listVMUsages(ctx context.Context, in *struct{ Page }) (*listOut[baadal.VMUsage], error) {
+	return listed(s.svc.VMUsages(ctx, actor(ctx), in.query()))
 }
 
 func (s *Server) getVMStats(ctx context.Context, in *struct{ Ref }) (*struct{ Body baadal.VMStats }, error) {

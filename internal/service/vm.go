@@ -46,8 +46,12 @@ func (s *Service) VMs(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (
 
 // VM returns one VM by id, UUID or name.
 func (s *Service) VM(ctx context.Context, a baadal.Actor, ref string) (vm baadal.VM, err error) {
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); return err })
-	present(a, &vm)
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
+		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+			return err
+		}
+		return presentRules(tx, a, &vm)
+	})
 	return vm, err
 }
 
@@ -58,8 +62,14 @@ func vmActions(a baadal.Actor, vm *baadal.VM) {
 	}
 	vm.Actions["edit"] = access(allowed(a, baadal.ActionVMEdit, vm))
 	vm.Actions["add_disk"] = access(allowed(a, baadal.ActionDiskAdd, vm))
+	vm.Actions["backup"] = access(allowed(a, baadal.ActionBackupCreate, vm))
 	vm.Actions["snapshot"] = access(snapshottable(a, vm))
 	vm.Actions["clone"] = access(allowed(a, baadal.ActionVMClone, vm))
+	vm.Actions["insert_cdrom"] = access(allowed(a, baadal.ActionCDROMInsert, vm))
+	vm.Actions["eject_cdrom"] = access(allowed(a, baadal.ActionCDROMEject, vm))
+	vm.Actions["move"] = access(allowed(a, baadal.ActionVMMove, vm))
+	vm.Actions["save_template"] = access(allowed(a, baadal.ActionVMSaveTemplate, vm))
+	vm.Actions["export"] = access(allowed(a, baadal.ActionVMExport, vm))
 	vm.Actions["migrate"] = access(allowed(a, baadal.ActionVMMigrate, vm))
 }
 
@@ -92,8 +102,18 @@ func (s *Service) ActVM(ctx context.Context, a baadal.Actor, action baadal.Actio
 			return err
 		}
 		plan = baadal.Plan{Summary: fmt.Sprintf("%s on %s", action, vm.Name), Host: vm.Host}
+		if action == baadal.ActionVMStart {
+			if err := startable(tx, a, vm); err != nil {
+				return err
+			}
+		}
 		if action == baadal.ActionVMRestore {
-			if err := s.claimAgain(tx, &vm, &plan); err != nil {
+			if err := s.claimAgain(tx, a, &vm, &plan); err != nil {
+				return err
+			}
+		}
+		if action != baadal.ActionVMStart { // its host may have come back just now, and this is a newer wish
+			if err := tx.ForgetDue(vm.ID); err != nil {
 				return err
 			}
 		}

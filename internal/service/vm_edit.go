@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"baadal"
 	"baadal/internal/placement"
@@ -31,6 +32,9 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 		}
 		apply(&vm, in)
 		plan = baadal.Plan{Summary: "edit " + old.Name, Host: vm.Host}
+		if old.Hosts, err = editHosts(tx, a, &vm, in.Hosts, &plan); err != nil {
+			return err
+		}
 		changes, err := edits(old, vm).JSON()
 		if err != nil {
 			return err
@@ -43,6 +47,9 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 				return err
 			}
 		}
+		if err := later(tx, in, old, vm, &plan); err != nil {
+			return err
+		}
 		if err := tx.UpdateVM(&vm); err != nil {
 			return err
 		}
@@ -52,6 +59,9 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 			}
 		}
 		if vm, err = tx.VM(vm.ID); err != nil {
+			return err
+		}
+		if err := presentRules(tx, a, &vm); err != nil {
 			return err
 		}
 		if opt.DryRun {
@@ -67,7 +77,6 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 	if err != nil {
 		return c, err
 	}
-	present(a, &vm)
 	return baadal.Change[baadal.VM]{Resource: &vm, Task: t}, nil
 }
 
@@ -88,6 +97,21 @@ func apply(vm *baadal.VM, in baadal.VMEdit) {
 	set(&vm.Purpose, in.Purpose)
 	set(&vm.VCPUs, in.VCPUs)
 	set(&vm.RAMMiB, in.RAMMiB)
+	set(&vm.Autostart, in.Autostart)
+	if in.Boot != nil {
+		vm.Boot = in.Boot
+	}
+}
+
+// later notes what an edit means for a VM's next starts.
+func later(tx *store.Tx, in baadal.VMEdit, old, vm baadal.VM, plan *baadal.Plan) error {
+	if baadal.JoinBoot(old.Boot) != baadal.JoinBoot(vm.Boot) {
+		plan.Effects = append(plan.Effects, "it boots from "+baadal.JoinBoot(vm.Boot)+" from its next cold start on")
+	}
+	if in.Autostart == nil || *in.Autostart != baadal.AutostartNever {
+		return nil
+	}
+	return tx.ForgetDue(vm.ID) // its host may have come back just now
 }
 
 func set[T any](field *T, wish *T) {
@@ -99,7 +123,9 @@ func set[T any](field *T, wish *T) {
 func edits(old, vm baadal.VM) baadal.Changes {
 	return baadal.Changes{
 		"name": {Old: old.Name, New: vm.Name}, "purpose": {Old: old.Purpose, New: vm.Purpose},
+		"hosts": {Old: strings.Join(old.Hosts, ", "), New: strings.Join(vm.Hosts, ", ")},
 		"vcpus": {Old: old.VCPUs, New: vm.VCPUs}, "ram_mib": {Old: old.RAMMiB, New: vm.RAMMiB},
+		"boot": {Old: baadal.JoinBoot(old.Boot), New: baadal.JoinBoot(vm.Boot)}, "autostart": {Old: old.Autostart, New: vm.Autostart},
 	}
 }
 
@@ -132,7 +158,7 @@ func (s *Service) resize(tx *store.Tx, a baadal.Actor, old baadal.VM, vm *baadal
 	t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 1
 	plan.Summary = fmt.Sprintf("edit %s: %d vCPUs and %d MiB instead of %d and %d", old.Name, vm.VCPUs, vm.RAMMiB, old.VCPUs, old.RAMMiB)
 	plan.Claims = []string{fmt.Sprintf("%d vCPUs and %d MiB more on %s", max(0, more.VCPUs), max(0, more.RAMMiB), vm.Host)}
-	plan.Steps, plan.Effects = s.queue.StepNames(t.Kind), effects(old, *vm, active)
+	plan.Steps, plan.Effects = s.queue.StepNames(t.Kind), append(plan.Effects, effects(old, *vm, active)...)
 	return &t, err
 }
 

@@ -58,10 +58,8 @@ func (s *Service) VMStats(ctx context.Context, a baadal.Actor, ref string) (stat
 	if vm.State != baadal.VMRunning && vm.State != baadal.VMPaused {
 		return stats, baadal.Errorf(baadal.Conflict, "%s is %s: it uses nothing", vm.Name, vm.State).WithCode("vm_state")
 	}
-	if s.opt.Stats != nil {
-		if stats, known := s.opt.Stats(vm); known {
-			return stats, nil
-		}
+	if stats, known := s.statsOf(vm); known {
+		return stats, nil
 	}
 	return stats, baadal.Errorf(baadal.Unavailable, "%s was not looked at yet", vm.Name).WithCode("no_stats").
 		WithDetail("its host is looked at every few seconds, while it answers").WithNext("Ask again in a moment", "baadal vm stats "+vm.Name)

@@ -32,7 +32,7 @@ func (s *Service) MigrateVM(ctx context.Context, a baadal.Actor, ref string, in 
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMMigrate, &vm), offlineIfOff(in, &vm)); err != nil {
 			return err
 		}
-		if choice, err = destination(tx, in, vm); err != nil {
+		if choice, err = destination(tx, a, in, vm); err != nil {
 			return err
 		}
 		if err := tx.ClaimVMTarget(vm.ID, choice.Host.ID); err != nil {
@@ -40,7 +40,7 @@ func (s *Service) MigrateVM(ctx context.Context, a baadal.Actor, ref string, in 
 		}
 		t, err = newTask(a, baadal.TaskVMMigrate, vmSubject(vm), map[string]any{
 			"from": vm.HostID, "to": choice.Host.ID, "why": choice.Why, "wish": in,
-			"migration": baadal.Migration{BandwidthMiBs: in.BandwidthMiBs, AutoConverge: in.AutoConverge},
+			"migration": baadal.Migration{BandwidthMiBs: in.BandwidthMiBs, AutoConverge: in.AutoConverge, PostCopy: in.PostCopy},
 		})
 		if err != nil {
 			return err
@@ -78,8 +78,13 @@ func offlineIfOff(in baadal.VMMigrate, vm *baadal.VM) error {
 }
 
 // destination chooses where a VM goes; every host's reason is in the error.
-func destination(tx *store.Tx, in baadal.VMMigrate, vm baadal.VM) (c placement.Choice, err error) {
-	want := placement.Want{VCPUs: vm.Claim().VCPUs, RAMMiB: vm.Claim().RAMMiB, From: vm.HostID}
+func destination(tx *store.Tx, a baadal.Actor, in baadal.VMMigrate, vm baadal.VM) (c placement.Choice, err error) {
+	want := placement.Want{VCPUs: vm.Claim().VCPUs, RAMMiB: vm.Claim().RAMMiB, From: vm.HostID, VM: vm.ID}
+	if !in.IgnoreAffinity {
+		if want.Rules, err = rulesFor(tx, a, vm); err != nil {
+			return c, err
+		}
+	}
 	if in.To != "" {
 		h, err := tx.HostByRef(in.To)
 		if err != nil {
@@ -91,10 +96,8 @@ func destination(tx *store.Tx, in baadal.VMMigrate, vm baadal.VM) (c placement.C
 	if err != nil {
 		return c, err
 	}
-	for _, h := range hosts {
-		if h.ID == vm.HostID {
-			want.Virt = h.Virt
-		}
+	if err := suitCPU(tx, &want, hosts, vm); err != nil {
+		return c, err
 	}
 	stores, err := datastoresOf(tx, vm)
 	if err != nil {
@@ -111,10 +114,10 @@ func destination(tx *store.Tx, in baadal.VMMigrate, vm baadal.VM) (c placement.C
 		return c, baadal.Errorf(baadal.Conflict, "%s is on %s already", vm.Name, vm.Host).WithCode("same_host").WithField("to")
 	case ok && in.To != "":
 		e.Title, e.Next = fmt.Sprintf("%s cannot be migrated to %s", vm.Name, in.To), nil
-		return c, e.WithField("to").WithNext("Let the best host be chosen", "baadal vm migrate "+vm.Name)
+		return c, offerMove(offerIgnoring(e, in, want, vm), vm).WithField("to").WithNext("Let the best host be chosen", "baadal vm migrate "+vm.Name)
 	case ok:
 		e.Title, e.Next = "no other host can take "+vm.Name, nil
-		return c, e.WithNext("See the hosts", "baadal host list")
+		return c, offerMove(offerIgnoring(e, in, want, vm), vm).WithNext("See the hosts", "baadal host list")
 	}
 	return c, err
 }
@@ -126,6 +129,20 @@ func datastoresOf(tx *store.Tx, vm baadal.VM) ([]baadal.Datastore, error) {
 		return nil, err
 	}
 	ids := map[int64]bool{vm.DatastoreID: true}
+	if vm.CDROMID != 0 { // what is in its drive goes with it
+		t, err := tx.Template(vm.CDROMID)
+		if err != nil {
+			return nil, err
+		}
+		ids[t.DatastoreID] = true
+	}
+	for base := vm.BaseID; base != 0; { // a VM that moved with its snapshots left what it stands on behind
+		b, err := tx.Base(base)
+		if err != nil {
+			return nil, err
+		}
+		ids[b.DatastoreID], base = true, b.ParentID
+	}
 	for _, d := range disks {
 		if d.Target != "" {
 			ids[d.DatastoreID] = true
@@ -152,11 +169,15 @@ func (s *Service) migratePlan(vm baadal.VM, choice placement.Choice, in baadal.V
 	if vm.State == baadal.VMOff {
 		effect = "it is off: only its definition moves"
 	}
+	effects := []string{effect, fmt.Sprintf("after %s it is given up and the VM stays on %s", in.Deadline(), vm.Host)}
+	if in.PostCopy {
+		effects = append(effects, fmt.Sprintf("if its memory cannot be copied fast enough it goes on on %s before all of it is there: if a host or the network between them fails then, it loses what was in its memory and is off afterwards, as after a power failure", choice.Host.Name))
+	}
 	return &baadal.Plan{
 		Summary: fmt.Sprintf("migrate %s from %s to %s", vm.Name, vm.Host, choice.Host.Name),
 		Host:    choice.Host.Name, Why: choice.Why, Hosts: choice.Hosts,
 		Claims:  []string{fmt.Sprintf("%d vCPUs and %d MiB of memory on %s; those on %s are given back at the end", vm.Claim().VCPUs, vm.Claim().RAMMiB, choice.Host.Name, vm.Host)},
 		Steps:   s.queue.StepNames(baadal.TaskVMMigrate),
-		Effects: []string{effect, fmt.Sprintf("after %s it is given up and the VM stays on %s", in.Deadline(), vm.Host)},
+		Effects: effects,
 	}
 }

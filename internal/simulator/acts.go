@@ -70,9 +70,16 @@ func (w *World) PowerOff(name string) error {
 	})
 }
 
-// PowerOn boots a host; no domain starts by itself.
+// PowerOn boots a host; no domain starts by itself, but for those that somebody
+// marked with libvirt's autostart.
 func (w *World) PowerOn(name string) error {
-	return w.act(name, func(h *host) error { h.Off = false; return nil })
+	return w.act(name, func(h *host) error {
+		if h.Off {
+			h.Off, h.Boots = false, h.Boots+1
+			w.startMarked(h)
+		}
+		return nil
+	})
 }
 
 // Cut drops every packet from and to a host; its domains run on.

@@ -26,6 +26,7 @@ type domain struct {
 	Open       []int64        `json:",omitempty"` // inodes it writes to
 	Snaps      []*memento     `json:",omitempty"` // parents first
 	Checks     []string       `json:",omitempty"` // checkpoints, oldest first
+	PostCopy   bool           `json:",omitzero"`  // has only a part of its memory; the rest is on the other host
 	Migrating  bool           `json:",omitzero"`  // one of the two halves of a migration: paused, writes to nothing
 
 	Mirrors map[string]mirror `json:",omitempty"` // disks that are being copied, by target
@@ -174,7 +175,7 @@ func (w *World) stop(d *domain, state baadal.VMState, at time.Time) {
 		return
 	}
 	w.unregister(d)
-	d.Migrating = false
+	d.Migrating, d.PostCopy = false, false
 	d.Mirrors = nil
 	d.Live, d.Open, d.Booted, d.OffAt, d.RebootAt, d.Balloon = nil, nil, time.Time{}, time.Time{}, time.Time{}, 0
 	delete(d.host.pending, d)

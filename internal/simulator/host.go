@@ -21,6 +21,7 @@ type host struct {
 	Facts   baadal.HostFacts
 
 	Off       bool            `json:",omitzero"`
+	Boots     int             `json:",omitzero"` // how often it was switched on since it was made
 	Cut       bool            `json:",omitzero"` // no packet gets through, its domains run on
 	Hung      bool            `json:",omitzero"` // libvirtd does not answer, sshd does
 	Skew      time.Duration   `json:",omitzero"`

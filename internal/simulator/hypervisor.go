@@ -43,6 +43,8 @@ func checkDomain(d baadal.Domain) error {
 		return invalid("console folder %q of %s is not an absolute path", d.Console, d.Name)
 	case d.Seed != "" && !path.IsAbs(d.Seed):
 		return invalid("seed %q of %s is not an absolute path", d.Seed, d.Name)
+	case d.CDROM != "" && !path.IsAbs(d.CDROM):
+		return invalid("CD %q of %s is not an absolute path", d.CDROM, d.Name)
 	}
 	for _, disk := range d.Disks {
 		if !path.IsAbs(disk.Path) || (disk.Format != "qcow2" && disk.Format != "raw") {

@@ -19,6 +19,7 @@ func (v *Hypervisor) Targets(ctx context.Context, bh baadal.Host, uuid string) (
 			if def.Seed != "" {
 				all["hda"] = def.Seed
 			}
+			all["hdb"] = def.CDROM
 		}
 		return nil
 	})

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 
 	"baadal"
 )
@@ -20,6 +21,10 @@ const (
 	qcowBackingAt   = 8
 	qcowSizeAt      = 24
 	qcowHeaderBytes = 32
+
+	isoMagic   = "CD001" // of ISO 9660, at isoMagicAt
+	isoMagicAt = 16*2048 + 1
+	headBytes  = isoMagicAt + len(isoMagic)
 	importChunk     = 256 << 10
 )
 
@@ -133,7 +138,7 @@ func (im *templateImport) write(ctx context.Context, chunk []byte) error {
 		return err
 	}
 	im.hash.Write(chunk)
-	im.header = append(im.header, chunk[:min(len(chunk), qcowHeaderBytes-len(im.header))]...)
+	im.header = append(im.header, chunk[:min(len(chunk), headBytes-len(im.header))]...)
 	im.written += int64(len(chunk))
 	im.progress(im.written)
 	return nil
@@ -151,11 +156,18 @@ func (im *templateImport) finish(ctx context.Context) (info *baadal.ImageInfo, e
 		if f == nil {
 			return im.takenAway()
 		}
-		if err := checkImage(im.header); err != nil {
+		iso := strings.HasSuffix(im.file, baadal.ISOSuffix)
+		check := checkImage
+		if iso {
+			check = checkISO
+		}
+		if err := check(im.header); err != nil {
 			im.w.removeTemplate(ds, partName(im.file))
 			return err
 		}
-		f.Format, f.Virtual = "qcow2", int64(binary.BigEndian.Uint64(im.header[qcowSizeAt:]))
+		if f.Format, f.Virtual = "raw", f.Bytes; !iso {
+			f.Format, f.Virtual = "qcow2", int64(binary.BigEndian.Uint64(im.header[qcowSizeAt:]))
+		}
 		f.SHA256 = hex.EncodeToString(im.hash.Sum(nil))
 		delete(ds.Templates, partName(im.file))
 		ds.Templates[im.file] = f
@@ -169,7 +181,7 @@ func (im *templateImport) finish(ctx context.Context) (info *baadal.ImageInfo, e
 // checkImage refuses what is not a qcow2 image of its own.
 func checkImage(header []byte) error {
 	if len(header) < qcowHeaderBytes || !bytes.HasPrefix(header, []byte(qcowMagic)) {
-		return baadal.Errorf(baadal.Invalid, "this is not a disk image").WithCode("not_an_image").
+		return baadal.Errorf(baadal.Invalid, "that is not a usable disk image").WithCode("bad_image").
 			WithDetail("the simulated world takes qcow2 only")
 	}
 	if binary.BigEndian.Uint64(header[qcowBackingAt:]) != 0 {
@@ -178,6 +190,15 @@ func checkImage(header []byte) error {
 	}
 	if size := int64(binary.BigEndian.Uint64(header[qcowSizeAt:])); size <= 0 || size%sectorBytes != 0 {
 		return baadal.Errorf(baadal.Invalid, "the image has an impossible size").WithCode("bad_image").WithDetail("%d bytes", size)
+	}
+	return nil
+}
+
+// checkISO refuses what is not a CD image.
+func checkISO(header []byte) error {
+	if len(header) < headBytes || string(header[isoMagicAt:headBytes]) != isoMagic {
+		return baadal.Errorf(baadal.Invalid, "that is not a usable disk image").WithCode("bad_image").
+			WithDetail("it is not a CD image (ISO 9660)")
 	}
 	return nil
 }

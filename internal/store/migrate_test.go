@@ -69,6 +69,16 @@ var migrationData = []struct {
 			FROM templates m JOIN vms v ON v.template_id = m.id`,
 		want: "before -1 0 before",
 	},
+	{ // affinity: the VM from before may run anywhere and is in no group
+		after: `SELECT v.name || ' ' || CAST(COUNT(h.host_id) AS TEXT) || ' ' || CAST(COUNT(a.affinity_id) AS TEXT) FROM vms v
+			LEFT JOIN vm_hosts h ON h.vm_id = v.id LEFT JOIN affinity_members a ON a.vm_id = v.id GROUP BY v.name`,
+		want: "before 0 0",
+	},
+	{ // drives, boot order, autostart: the VM from before boots from its disk, its drive is empty, and it comes back if it ran
+		after: `SELECT v.name || ' ' || v.boot || ' ' || v.autostart || ' ' || CAST(COALESCE(v.cdrom_id, -1) AS TEXT) || ' ' || m.kind || ' ' || CAST(COUNT(a.vm_id) AS TEXT)
+			FROM vms v JOIN templates m ON m.id = v.template_id LEFT JOIN autostarts a ON a.vm_id = v.id GROUP BY v.name, v.boot, v.autostart, v.cdrom_id, m.kind`,
+		want: "before  last -1 disk 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

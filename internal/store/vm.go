@@ -16,6 +16,9 @@ func (tx *Tx) CreateVM(v *baadal.VM) error {
 	if v.Autostart == "" {
 		v.Autostart = baadal.AutostartLast
 	}
+	if len(v.Boot) == 0 {
+		v.Boot = baadal.DefaultBoot()
+	}
 	var err error
 	v.ID, err = tx.insert(`INSERT INTO vms (uuid, name, identity, owner_id, requester_id, organisation_id, host_id, datastore_id, template_id,
 		network_id, vcpus, ram_mib, disk_gib, state, reason, state_since, placement, purpose, ssh_keys, created_at, updated_at, boot, autostart)

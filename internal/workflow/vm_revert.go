@@ -153,7 +153,14 @@ func (w *Workflows) settleHardware(ctx context.Context, p place) error {
 	if err != nil {
 		return err
 	}
+	disc, err := w.lookAtDisc(ctx, p)
+	if err != nil {
+		return err
+	}
 	return w.db.Update(ctx, func(tx *store.Tx) error {
+		if err := disc.write(tx, p.vm.ID); err != nil {
+			return err
+		}
 		vm, err := tx.VM(p.vm.ID)
 		if err != nil {
 			return err
@@ -180,6 +187,9 @@ func reverted(tx *store.Tx, r *task.Run) (string, error) {
 	}
 	found := sizes{}
 	if _, err := r.Output("measure", &found); err != nil {
+		return "", err
+	}
+	if err := l.Disc.write(tx, r.Task.Subject.ID); err != nil {
 		return "", err
 	}
 	vm, err := tx.VM(r.Task.Subject.ID)
