@@ -134,6 +134,9 @@ func (v SettingValues) get(name string) string {
 // Int returns a setting of type int.
 func (v SettingValues) Int(name string) int { n, _ := strconv.Atoi(v.get(name)); return n }
 
+// String returns a setting of type string.
+func (v SettingValues) String(name string) string { return v.get(name) }
+
 // Float returns a setting of type float.
 func (v SettingValues) Float(name string) float64 {
 	f, _ := strconv.ParseFloat(v.get(name), 64)

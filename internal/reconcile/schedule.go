@@ -33,6 +33,9 @@ func (l *Loops) schedule(ctx context.Context) {
 		if err := l.snapshots(ctx); err != nil {
 			return err
 		}
+		if err := l.backups(ctx); err != nil {
+			return err
+		}
 		if err := l.askAudit(ctx); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -244,4 +245,82 @@ func (tx *Tx) SetBackupSchedule(vmID int64, s baadal.BackupSchedule) error {
 // deleted.
 func (tx *Tx) BackedUpVMs() ([]baadal.VM, error) {
 	return tx.vms(0, `v.state <> 5 AND v.id IN (SELECT vm_id FROM backup_schedules)`)
+}
+
+// BackupOf describes a backup of a VM with the disks that it has now, and tells
+// what those were seen to occupy.
+func (tx *Tx) BackupOf(vm baadal.VM) (b baadal.Backup, occupied int64, err error) {
+	first, err := tx.FirstDisk(vm)
+	if err != nil {
+		return b, 0, err
+	}
+	extra, err := tx.ExtraDisks(vm.ID)
+	if err != nil {
+		return b, 0, err
+	}
+	b = baadal.Backup{
+		UUID: newUUID(), VMID: vm.ID, VM: vm.Name, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID, TemplateID: vm.TemplateID, Kind: baadal.BackupFull,
+		Machine: baadal.BackupMachine{
+			UUID: vm.UUID, Identity: vm.Identity, State: vm.State, VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB, Template: vm.Template, Network: vm.Network,
+			Purpose: vm.Purpose, SSHKeys: vm.SSHKeys,
+		},
+	}
+	for _, k := range append([]baadal.Disk{first}, extra...) {
+		if !k.First() && k.State != baadal.DiskAttached {
+			continue
+		}
+		occupied += k.UsedBytes
+		b.Machine.Disks = append(b.Machine.Disks, baadal.BackupDisk{
+			ID: k.ID, Target: k.Target, SizeGiB: k.SizeGiB, File: baadal.BackupDiskFile(k.ID), BytesPerSecond: k.BytesPerSecond, IOPS: k.IOPS,
+		})
+	}
+	b.ClaimGiB = b.Machine.GiB()
+	return b, occupied, nil
+}
+
+// newUUID returns a random (version 4) UUID.
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// BackupBytes is the length of the files of a backup and of all that it stands
+// on.
+func (tx *Tx) BackupBytes(b baadal.Backup) (n int64, err error) {
+	for n = b.Bytes; b.ParentID != 0; n += b.Bytes {
+		if b, err = tx.Backup(b.ParentID); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// LockBackups makes others that change which backups of the same VM stand on
+// each other wait.
+func (tx *Tx) LockBackups(b baadal.Backup) error { return tx.Lock(fmt.Sprintf("backups %d", b.VMID)) }
+
+// BackupUnused refuses, as Conflict, a backup from which a task restores.
+func (tx *Tx) BackupUnused(b baadal.Backup) error {
+	all, err := tx.ActiveTasks()
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		if t.Kind != baadal.TaskBackupRestore && t.Kind != baadal.TaskBackupReplace {
+			continue
+		}
+		var p struct {
+			BackupID int64 `json:"backup_id"`
+		}
+		if err := json.Unmarshal(t.Params, &p); err != nil {
+			return fmt.Errorf("read task parameters: %w", err)
+		}
+		if p.BackupID == b.ID {
+			return baadal.Errorf(baadal.Conflict, "task %d (%s) reads backup %d", t.ID, t.Kind, b.ID).WithCode("busy").WithTask(t.ID).
+				WithNext("Wait for it", fmt.Sprintf("baadal task wait %d", t.ID))
+		}
+	}
+	return nil
 }

@@ -53,12 +53,10 @@ func moveCases() []tasktest.Case {
 		}, func(tb testing.TB, c *cloud) int64 { return c.move(tb, in).ID }))
 	}
 	return []tasktest.Case{
-		move("move running vm", baadal.VMMove{}),
-		move("move stopped vm", baadal.VMMove{}, off),
 		move("move running vm with two disks", baadal.VMMove{}, addDisk),
 		move("move stopped vm with snapshots", baadal.VMMove{}, snapshotted, off),
 		move("move one disk of a running vm", baadal.VMMove{Disk: "vdb"}, addDisk),
-		move("move a detached disk along", baadal.VMMove{}, addDisk, actDisk(baadal.ActionDiskDetach)),
+		move("move stopped vm with a detached disk", baadal.VMMove{}, addDisk, actDisk(baadal.ActionDiskDetach), off),
 	}
 }
 

@@ -31,6 +31,12 @@ func (w *Workflows) hostCheck() task.Body {
 	}
 }
 
+// probed is what a look at a host leaves in the journal.
+type probed struct {
+	baadal.HostFacts
+	Features string `json:"cpu,omitempty"`
+}
+
 func (w *Workflows) probeHost(ctx context.Context, r *task.Run) error {
 	var host baadal.Host
 	var stores []baadal.Datastore
@@ -48,7 +54,7 @@ func (w *Workflows) probeHost(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Record(facts); err != nil {
+	if err := r.Record(probed{facts, facts.CPU}); err != nil {
 		return err
 	}
 	if r.Task.Kind == baadal.TaskHostCheck {
@@ -80,10 +86,12 @@ func hostProblems(host baadal.Host, facts baadal.HostFacts) error {
 
 func hostProbed(words string) func(*store.Tx, *task.Run) (string, error) {
 	return func(tx *store.Tx, r *task.Run) (string, error) {
-		var facts baadal.HostFacts
-		if _, err := r.Output("probe", &facts); err != nil {
+		var seen probed
+		if _, err := r.Output("probe", &seen); err != nil {
 			return "", err
 		}
+		facts := seen.HostFacts
+		facts.CPU = seen.Features
 		id := r.Task.Subject.ID
 		if err := tx.SetHostFacts(id, facts); err != nil {
 			return "", err

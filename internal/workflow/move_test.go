@@ -102,6 +102,32 @@ func TestMoveTakesEverything(t *testing.T) {
 	}
 }
 
+// TestMoveLeavesWhatItMay: what the old datastore does not let go does not spoil
+// the move; the audit shows it.
+func TestMoveLeavesWhatItMay(t *testing.T) {
+	t.Parallel()
+	c := movable(t)
+	id := c.move(t, baadal.VMMove{}).ID
+	c.world.OnOp(func(op string, after bool) {
+		if op == "hypervisor.pivot_disk" && after {
+			if err := c.world.SetReadOnly("/mnt/datastore", true); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	done := c.ended(t, id)
+	if done.State != baadal.TaskSuccess || !strings.Contains(done.Message, "its old files could not be removed") {
+		t.Fatalf("%s: %s", done.State, done.Message)
+	}
+	c.world.OnOp(nil)
+	ch, err := c.svc.RunAudit(context.Background(), c.actor, false, none)
+	c.finish(t, ch.Task, err)
+	report, err := c.svc.LastAudit(context.Background(), c.actor)
+	if err != nil || len(report.Differences) != 1 || report.Differences[0].Kind != baadal.DiffOrphanDisk {
+		t.Errorf("the audit: %+v, %v", report.Differences, err)
+	}
+}
+
 // TestMoveLeavesItsBase: a clone that moved is flat; the base that it stood on
 // loses it, and goes with the last one.
 func TestMoveLeavesItsBase(t *testing.T) {

@@ -138,9 +138,9 @@ func TestAuditDefinesNoSecondDomain(t *testing.T) {
 		}
 	}
 	c.defineOn(t, other(vm.Host), vm)
-	i := slices.IndexFunc(c.audit(t).Differences, func(d baadal.Difference) bool { return d.Kind == baadal.DiffMissingDomain })
+	i := slices.IndexFunc(c.audit(t).Differences, func(d baadal.Difference) bool { return d.Kind == baadal.DiffMovedDomain && d.Repaired })
 	if i < 0 {
-		t.Fatal("the missing domain is not told")
+		t.Fatal("the move is not told")
 	}
 	h, err := c.world.Host(vm.Host)
 	if err != nil {

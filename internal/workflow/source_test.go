@@ -24,6 +24,13 @@ func TestTemplateFromURL(t *testing.T) {
 		w.Header().Set("Content-Length", "100000")
 		_, _ = w.Write(image)
 	})
+	mux.HandleFunc("/stalls", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100000")
+		_, _ = w.Write(image)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	mux.HandleFunc("/mute", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)
 	for name, c := range map[string]struct {
@@ -35,6 +42,8 @@ func TestTemplateFromURL(t *testing.T) {
 		"missing":  {baadal.TemplateImport{URL: web.URL + "/none"}, baadal.TaskFailed, "404"},
 		"cut off":  {baadal.TemplateImport{URL: web.URL + "/short"}, baadal.TaskFailed, ""},
 		"checksum": {baadal.TemplateImport{URL: web.URL + "/good", SHA256: strings.Repeat("0", 64)}, baadal.TaskFailed, "checksum"},
+		"stalls":   {baadal.TemplateImport{URL: web.URL + "/stalls"}, baadal.TaskFailed, "has sent nothing for"},
+		"mute":     {baadal.TemplateImport{URL: web.URL + "/mute"}, baadal.TaskFailed, "has sent nothing for"},
 		"nobody":   {baadal.TemplateImport{URL: "http://127.0.0.1:1/x"}, baadal.TaskFailed, "fetch"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -177,6 +177,10 @@ func (w *Workflows) migrate(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
+	if s.Host == v.from.ID && s.State == baadal.VMOff && (before.State == baadal.VMRunning || before.State == baadal.VMPaused) {
+		return baadal.Errorf(baadal.Conflict, "%s is off by now: it, or %s, lost its power while it was to be moved", v.vm.Name, v.from.Name).WithCode("vm_state").
+			WithNext("Start it", "baadal vm start "+v.vm.Name)
+	}
 	if s.Host != v.to.ID {
 		cause := w.moveDomain(ctx, r, v, s.State)
 		// Where it is now is asked even if the time is over: it may have arrived.
@@ -256,6 +260,7 @@ type settled struct {
 //	off                 nothing or half      at the source: its host lost power; the half is destroyed
 //	paused or off       whole                at the destination; the source is destroyed and undefined
 //	running             running              nowhere safe: nothing is touched
+//	post-copy, or off   post-copy, or none   off at the source: its memory was torn, both parts are destroyed
 func (w *Workflows) settle(ctx context.Context, v voyage, before found, back bool) (settled, error) {
 	uuid := v.vm.UUID
 	if err := w.sys.Migrator.AbortMigration(ctx, v.from, uuid); err != nil {
@@ -268,6 +273,9 @@ func (w *Workflows) settle(ctx context.Context, v voyage, before found, back boo
 	here, err := w.sys.Migrator.Half(ctx, v.from, uuid)
 	if err != nil {
 		return settled{}, err
+	}
+	if here.PostCopy || there.PostCopy {
+		return w.settleTorn(ctx, v, here, there, back)
 	}
 	active := func(h baadal.DomainHalf) bool { return h.State == baadal.VMRunning || h.State == baadal.VMPaused }
 	whole := there.There && there.Persistent && !there.Migrating
@@ -293,6 +301,37 @@ func (w *Workflows) settle(ctx context.Context, v voyage, before found, back boo
 		here.State = baadal.VMRunning
 	}
 	return settled{v.from.ID, here.State}, nil
+}
+
+// settleTorn ends a post-copy that broke: part of the VM's memory is on each
+// host, or was on the one that died, and nothing puts it together again. It has
+// written to its disks on the destination, so what the source has must not run
+// either. One that is whole on the destination, with nothing of it left running
+// on the source, has only just arrived.
+func (w *Workflows) settleTorn(ctx context.Context, v voyage, here, there baadal.DomainHalf, back bool) (settled, error) {
+	for _, x := range []struct {
+		host baadal.Host
+		half baadal.DomainHalf
+	}{{v.to, there}, {v.from, here}} {
+		if x.half.There && x.half.State != baadal.VMOff {
+			if err := w.sys.Hypervisor.Destroy(ctx, x.host, v.vm.UUID); err != nil {
+				return settled{}, err
+			}
+		}
+	}
+	if here.There {
+		if there.There {
+			if err := w.sys.Hypervisor.Undefine(ctx, v.to, v.vm.UUID); err != nil {
+				return settled{}, err
+			}
+		}
+		if !back {
+			return settled{}, baadal.Errorf(baadal.Conflict, "the memory of %s was lost between %s and %s: it is off, as after a power failure", v.vm.Name, v.from.Name, v.to.Name).
+				WithCode("postcopy_lost").WithDetail("its disks are as the guest last wrote them").WithNext("Start it", "baadal vm start "+v.vm.Name)
+		}
+		return settled{v.from.ID, baadal.VMOff}, nil
+	}
+	return settled{v.to.ID, baadal.VMOff}, nil
 }
 
 // removeDomain removes what a host has of a domain that is on another.

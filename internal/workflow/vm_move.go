@@ -3,6 +3,7 @@ package workflow
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"baadal"
@@ -270,6 +271,9 @@ type left struct {
 	Words string `json:"words"`
 }
 
+// refusals are why old files may have to stay.
+var refusals = []string{"datastore_read_only", "datastore_not_mounted", "folder_exists"}
+
 // removeOldFiles removes what the disks left. A datastore that refuses that, as
 // one that became read-only, does not spoil the move: the audit shows the rest.
 func (w *Workflows) removeOldFiles(ctx context.Context, r *task.Run) error {
@@ -297,9 +301,10 @@ func (w *Workflows) leave(ctx context.Context, m *removal) (words string, err er
 			continue
 		}
 		err := w.removeFile(ctx, m, way.From)
-		if kind := baadal.KindOf(err); kind == baadal.Conflict || kind == baadal.Exhausted {
+		switch {
+		case slices.Contains(refusals, baadal.CodeOf(err)):
 			words = baadal.Message(err)
-		} else if err != nil {
+		case err != nil:
 			return words, err
 		}
 	}
