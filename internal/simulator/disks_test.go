@@ -166,9 +166,9 @@ func TestImportRefusals(t *testing.T) {
 		size    int64
 		want    string
 	}{
-		"text":      {[]byte(strings.Repeat("hello ", 100)), -1, "invalid/not_an_image"},
-		"short":     {qcow2(gib, 1000)[:20], -1, "invalid/not_an_image"},
-		"empty":     {nil, 0, "invalid/not_an_image"},
+		"text":      {[]byte(strings.Repeat("hello ", 100)), -1, "invalid/bad_image"},
+		"short":     {qcow2(gib, 1000)[:20], -1, "invalid/bad_image"},
+		"empty":     {nil, 0, "invalid/bad_image"},
 		"no size":   {qcow2(0, 1000), -1, "invalid/bad_image"},
 		"backing":   {backing, -1, "invalid/bad_image"},
 		"truncated": {qcow2(gib, 1000), 2000, "invalid/bad_image"},

@@ -131,6 +131,11 @@ func (s *Disks) moveDisk(ctx context.Context, op string, bh baadal.Host, f baada
 		case has == nil:
 			return baadal.Errorf(baadal.NotFound, "%s is neither in %s nor in %s", f.Name, from, to).WithCode("folder_missing")
 		}
+		if strings.HasPrefix(to, baadal.DirDeleted+"/") {
+			if err := s.w.idle(ds, has); err != nil {
+				return err
+			}
+		}
 		if dir == nil {
 			dir = &folder{Mark: f.UUID, Files: map[string]*file{}}
 			ds.Folders[to] = dir

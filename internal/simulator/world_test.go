@@ -190,19 +190,19 @@ func TestOneWriter(t *testing.T) {
 	c.whole()
 }
 
-func TestWriterHoldsAMovedDisk(t *testing.T) {
+// TestWriterHoldsItsDisk: what a domain writes to is not archived, whoever asks.
+func TestWriterHoldsItsDisk(t *testing.T) {
 	t.Parallel()
 	c := open(t, simulator.Config{})
 	h := c.run("host1", uuid1, "IITD_a_web")
-	c.must(c.Disks().ArchiveImage(t.Context(), h, store, "IITD_a_web", uuid1))
+	other := c.host("host2")
+	c.wants(c.Disks().ArchiveImage(t.Context(), other, store, "IITD_a_web", uuid1), "conflict/disk_in_use")
+	c.whole()
+	c.must(c.Hypervisor().Destroy(t.Context(), h, uuid1))
+	c.must(c.Disks().ArchiveImage(t.Context(), other, store, "IITD_a_web", uuid1))
 	if bad := c.Check(); len(bad) != 1 || !strings.Contains(bad[0], "has no disk") {
 		t.Errorf("Check: %q", bad)
 	}
-	moved := definition(uuid2, "IITD_a_copy")
-	moved.Seed = ""
-	moved.Disks[0].Path = store.DeletedDir("IITD_a_web", uuid1) + "/IITD_a_web.qcow2"
-	c.must(c.Hypervisor().Define(t.Context(), h, moved))
-	c.wants(c.Hypervisor().Start(t.Context(), h, uuid2), "conflict/disk_in_use")
 }
 
 func TestStartNeedsEveryFile(t *testing.T) {
