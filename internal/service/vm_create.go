@@ -194,15 +194,30 @@ func pickNetwork(tx *store.Tx, ref string) (n baadal.Network, err error) {
 }
 
 func choose(tx *store.Tx, cr creation) (placement.Choice, error) {
-	hosts, err := tx.AllHosts()
-	if err != nil {
-		return placement.Choice{}, err
-	}
 	stores, err := tx.AllDatastores()
 	if err != nil {
 		return placement.Choice{}, err
 	}
-	return placement.Choose(hosts, stores, cr.want, placement.LimitsOf(cr.settings))
+	hosts, exact, err := tx.RecentHosts()
+	if err != nil {
+		return placement.Choice{}, err
+	}
+	for {
+		choice, err := placement.Choose(hosts, stores, cr.want, placement.LimitsOf(cr.settings))
+		if exact {
+			return choice, err
+		}
+		if err != nil { // there may be room by now
+			if hosts, err = tx.AllHosts(); err != nil {
+				return choice, err
+			}
+			exact = true
+			continue
+		}
+		if right, err := tx.RenewHost(&hosts, choice.Host.ID); right || err != nil {
+			return choice, err
+		}
+	}
 }
 
 // claim makes the VM's row with everything it owns.

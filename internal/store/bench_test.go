@@ -102,6 +102,18 @@ func benchPages(b *testing.B, db *store.DB, vms int) {
 			view(b, db, func(tx *store.Tx) error { _, err := tx.AllHosts(); return err })
 		}
 	})
+	b.Run("choice of a host", func(b *testing.B) {
+		for b.Loop() {
+			view(b, db, func(tx *store.Tx) error {
+				all, _, err := tx.RecentHosts()
+				if err != nil {
+					return err
+				}
+				_, err = tx.RenewHost(&all, all[len(all)/2].ID)
+				return err
+			})
+		}
+	})
 	b.Run("sums of datastores", func(b *testing.B) {
 		for b.Loop() {
 			view(b, db, func(tx *store.Tx) error { _, err := tx.AllDatastores(); return err })

@@ -45,6 +45,7 @@ type DB struct {
 	topics      *notifier
 	counts      *countCache
 	facts       *factsCache
+	hosts       hostCache
 	lock        *os.File // SQLite: the flock that keeps a second controller out
 	stop        context.CancelFunc
 	background  sync.WaitGroup // PostgreSQL: the listener
