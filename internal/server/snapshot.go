@@ -15,7 +15,7 @@ func (s *Server) snapshotRoutes() []route {
 			baadal.ActionSnapshotRevert, s.actSnapshot(s.svc.RevertSnapshot), change, actCodes,
 			codes("snapshot_not_ready", "vm_saved", "no_host", "no_datastore", "datastore_full")),
 		on("DELETE", "/vms/{ref}/snapshots/{snapshot}", "delete-snapshot", "Delete a snapshot; those made on it stay", baadal.ActionSnapshotDelete,
-			s.actSnapshot(s.svc.DeleteSnapshot), change, actCodes, codes("snapshot_not_ready")),
+			s.actSnapshot(s.svc.DeleteSnapshot), change, actCodes),
 		on("GET", "/vms/{ref}/snapshot-schedule", "get-snapshot-schedule", "Show which snapshots of a VM are made by themselves",
 			baadal.ActionVMRead, s.getSnapshotSchedule, codes("ambiguous")),
 		on("PUT", "/vms/{ref}/snapshot-schedule", "set-snapshot-schedule", "Set which snapshots of a VM are made by themselves",

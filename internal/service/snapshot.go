@@ -66,7 +66,8 @@ func revertable(a baadal.Actor, vm *baadal.VM, snap *baadal.Snapshot) error {
 }
 
 func deletableSnapshot(a baadal.Actor, vm *baadal.VM, snap *baadal.Snapshot) error {
-	if err := first(allowed(a, baadal.ActionSnapshotDelete, vm), ready(snap)); err != nil {
+	// One that is being made is its task's, which holds the VM; one that nobody makes any more can go.
+	if err := allowed(a, baadal.ActionSnapshotDelete, vm); err != nil {
 		return err
 	}
 	if snap.Type == baadal.SnapshotSystem && a.ScopeOf(baadal.ActionSnapshotDelete) < baadal.ScopeOrg {

@@ -233,19 +233,24 @@ func join(roles []baadal.Role) string {
 }
 
 // Bootstrap makes the first administrator with a one-time password if there is
-// no user yet; otherwise it returns an empty password.
+// none yet. If the only one there is has not set a password yet, it returns that
+// name without one; otherwise nothing.
 func (s *Service) Bootstrap(ctx context.Context) (username, password string, err error) {
-	password = auth.OneTimePassword()
-	hash, err := s.hasher.Hash(ctx, password)
+	fresh := auth.OneTimePassword()
+	hash, err := s.hasher.Hash(ctx, fresh)
 	if err != nil {
 		return "", "", err
 	}
+	const name = "admin"
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		username, password = "", ""
 		if err := tx.Lock("bootstrap"); err != nil {
 			return err
 		}
 		if n, err := tx.CountAdmins(); err != nil || n > 0 {
-			password = ""
+			if u, uerr := tx.UserByName(name); n == 1 && uerr == nil && u.MustChange {
+				username = name
+			}
 			return err
 		}
 		org, err := tx.Organisation("ADMIN")
@@ -259,11 +264,43 @@ func (s *Service) Bootstrap(ctx context.Context) (username, password string, err
 		if err != nil {
 			return err
 		}
-		u := baadal.User{Username: "admin", Name: "Administrator", OrganisationID: org.ID, Roles: roles, MustChange: true}
+		u := baadal.User{Username: name, Name: "Administrator", OrganisationID: org.ID, Roles: roles, MustChange: true}
 		if err := tx.CreateUser(&u, hash); err != nil {
 			return err
 		}
+		username, password = name, fresh
 		return event(tx, baadal.System(), baadal.Event{Subject: userSubject(u), Version: u.Generation, What: "created", OwnerID: u.ID, OrganisationID: org.ID}, nil)
 	})
-	return "admin", password, err
+	return username, password, err
+}
+
+// Rescue gives a user a new one-time password and lets a blocked one in again.
+// It asks for no right: only who can read the database itself may call it.
+func (s *Service) Rescue(ctx context.Context, username string) (password string, err error) {
+	password = auth.OneTimePassword()
+	hash, err := s.hasher.Hash(ctx, password)
+	if err != nil {
+		return "", err
+	}
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		u, err := tx.UserByName(username)
+		if err != nil {
+			return err
+		}
+		if u.Blocked {
+			u.Blocked = false
+			if err := tx.UpdateUser(&u); err != nil {
+				return err
+			}
+		}
+		if err := tx.SetPassword(u.ID, hash, true); err != nil {
+			return err
+		}
+		if err := tx.DeleteSessionsOf(u.ID); err != nil {
+			return err
+		}
+		return event(tx, baadal.System(), baadal.Event{Subject: userSubject(u), Version: u.Generation, What: "rescued", OwnerID: u.ID, OrganisationID: u.OrganisationID},
+			map[string]any{"password": "set on the server's own machine"})
+	})
+	return password, err
 }
