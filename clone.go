@@ -16,6 +16,8 @@ type VMClone struct {
 	Name  string `json:"name,omitempty" maxLength:"30" doc:"Beginning of the clones' names; the parent's name with _clone if empty. Each gets the next free number."`
 	Full  bool   `json:"full,omitempty" doc:"Copy the disk for each clone instead of thin overlays on one frozen disk."`
 	Start bool   `json:"start,omitempty" doc:"Start the clones; otherwise they end shut off."`
+
+	Affinity []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that the clones become members of. Those of the parent are not joined; the hosts that it may run on hold for its clones too."`
 }
 
 // Validate checks the wish by itself and fills in the defaults.

@@ -10,7 +10,9 @@ type VMMigrate struct {
 	Offline         bool   `json:"offline,omitempty" doc:"Only if it is off: refused while it runs."`
 	BandwidthMiBs   int    `json:"bandwidth_mibs,omitempty" minimum:"0" maximum:"100000" doc:"Most MiB per second that it may use; no limit if 0."`
 	DeadlineSeconds int    `json:"deadline_seconds,omitempty" minimum:"0" maximum:"86400" doc:"It is given up, and the VM stays, when it takes longer; one hour if 0."`
+	IgnoreAffinity  bool   `json:"ignore_affinity,omitempty" doc:"Even to where the rules for its place forbid it: the way to move a group that is kept together."`
 	AutoConverge    bool   `json:"auto_converge,omitempty" doc:"Slow the guest down step by step if it writes faster than its memory can be copied."`
+	PostCopy        bool   `json:"post_copy,omitempty" doc:"Only with its owner's consent. If it writes faster than its memory can be copied, let it go on on the new host and fetch the rest afterwards. If a host or the network between them fails then, it loses what was in its memory and is off afterwards, as after a power failure; without this it would stay where it is."`
 }
 
 // Limits of a migration.
@@ -43,6 +45,7 @@ func (m *VMMigrate) Deadline() time.Duration { return time.Duration(m.DeadlineSe
 type Migration struct {
 	BandwidthMiBs int // 0 is no limit
 	AutoConverge  bool
+	PostCopy      bool // switch to it when the memory was copied several times and the guest still writes faster
 }
 
 // MigrationProgress is how far a migration is.
@@ -51,6 +54,7 @@ type MigrationProgress struct {
 	Processed int64         // bytes looked at; a guest that writes makes them more than Total
 	Remaining int64         // bytes
 	Rate      int64         // bytes per second; 0 if not known
+	Pass      int           // over the memory, from 1; 0 if not known
 	Downtime  time.Duration // how long the guest stood still; known at the end
 }
 
@@ -68,5 +72,6 @@ type DomainHalf struct {
 	State      VMState
 	Persistent bool
 	Migrating  bool // paused by a migration: not by anyone's wish, and it has not run since
+	PostCopy   bool // part of its memory is here and part on the other host: neither is whole
 	Saved      bool // off, with its memory saved on this host
 }

@@ -200,6 +200,9 @@ func (c *chaos) loseController(ctx context.Context, t *testing.T) {
 	c.check(ctx, t, fmt.Sprintf("controller killed after %s", after), "", tasks)
 }
 
+// domstate is virsh's word for the states that a VM may be in.
+var domstate = map[baadal.VMState]string{baadal.VMRunning: "running", baadal.VMOff: "shut off"}
+
 // check looks where each VM is, that it is nowhere else, and whether its
 // snapshots are whole, and starts what lost its power with the host dead.
 func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, tasks []int64) {
@@ -211,18 +214,18 @@ func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, task
 			t.Fatal(err)
 		}
 		from := vm.Host
-		eventually(t, 20*time.Second, "with "+vm.Name+" looked at", func() (err error) {
-			vm.VM, err = cloud.Client.VM(ctx, vm.UUID)
-			if err == nil && vm.State != baadal.VMRunning && vm.State != baadal.VMOff {
-				err = fmt.Errorf("it is %s", vm.State)
+		eventually(t, time.Minute, "with "+vm.Name+" looked at", func() (err error) {
+			if vm.VM, err = cloud.Client.VM(ctx, vm.UUID); err != nil {
+				return err
 			}
-			return err
+			if seen := node(ctx, t, vm.Host, "virsh", "-q", "domstate", vm.UUID); seen != domstate[vm.State] {
+				return fmt.Errorf("it is %s, and %s on %s", vm.State, seen, vm.Host)
+			}
+			return nil
 		})
 		c.ended[done.State.String()]++
 		t.Logf("%s: %s of %s from %s: %s on %s; %s %s", what, "migration", vm.Name, from, vm.State, vm.Host, done.State, done.Message)
-		words := "running"
 		if vm.State == baadal.VMOff {
-			words = "shut off"
 			off = append(off, vm)
 			if vm.Host != dead {
 				t.Errorf("%s is off on %s, which did not die", vm.Name, vm.Host)
@@ -230,7 +233,7 @@ func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, task
 		} else if boot := ssh(ctx, t, vm.VM, "cat", "/proc/sys/kernel/random/boot_id"); boot != vm.boot {
 			t.Errorf("the guest of %s was booted anew", vm.Name)
 		}
-		onlyOn(ctx, t, vm.UUID, vm.Host, words)
+		onlyOn(ctx, t, vm.UUID, vm.Host, domstate[vm.State])
 		if tree := node(ctx, t, vm.Host, "virsh", "-q", "snapshot-list", "--tree", vm.UUID); strings.Join(strings.Fields(tree), " ") != "one | +- two" {
 			t.Errorf("%s knows these snapshots of %s:\n%s", vm.Host, vm.Name, tree)
 		}

@@ -36,8 +36,10 @@ func (c *cli) vmCloneCommand() *cobra.Command {
 	f.IntVarP(&in.Count, "count", "n", 1, "`number` of clones, at most 100")
 	f.StringVar(&in.Name, "name", "", "`beginning` of their names; a number follows (NAME_clone)")
 	f.BoolVar(&in.Full, "full", false, "copy the disk for each instead of sharing a frozen one")
+	f.StringSliceVar(&in.Affinity, "affinity", nil, "affinity `groups` that they join, with commas between them")
 	f.BoolVar(&in.Start, "start", false, "start them; otherwise they stay off")
 	dryRunFlag(cmd, &a.dryRun)
+	completeFlags(cmd, map[string]completion{"affinity": c.affinityNames(false)})
 	return cmd
 }
 

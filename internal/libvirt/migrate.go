@@ -13,6 +13,7 @@ import (
 
 const (
 	migrateStall = 30 * time.Second       // without movement the migration is given up
+	postCopyFrom = 3                      // the pass over the memory in which post-copy begins, if it may
 	migrateLook  = 500 * time.Millisecond // between looks at its progress
 	migrateEnd   = 30 * time.Second       // of each of the calls that end it
 	abortWait    = 15 * time.Second       // until an aborted job is gone
@@ -76,6 +77,8 @@ type move struct {
 	params           []golibvirt.TypedParam
 	progress         func(baadal.MigrationProgress)
 	seen             baadal.MigrationProgress
+	mayPostCopy      bool
+	postCopy         bool      // the guest goes on on the destination: there is no way back
 	moved            time.Time // when it was last seen to move
 }
 
@@ -83,6 +86,9 @@ func (m *move) setFlags(opt baadal.Migration) {
 	m.flags = golibvirt.MigrateLive | golibvirt.MigratePersistDest | golibvirt.MigrateChangeProtection
 	if opt.AutoConverge {
 		m.flags |= golibvirt.MigrateAutoConverge
+	}
+	if m.mayPostCopy = opt.PostCopy; m.mayPostCopy {
+		m.flags |= golibvirt.MigratePostcopy
 	}
 	host := m.dstHost.Address
 	if strings.Contains(host, ":") {
@@ -220,12 +226,28 @@ func (m *move) look(ctx context.Context) error {
 		}
 		m.seen = p
 		m.progress(p)
+		if m.mayPostCopy && !m.postCopy && p.Pass >= postCopyFrom {
+			m.startPostCopy(ctx)
+		}
 	}
 	if still := now.Sub(m.moved); still > migrateStall {
 		return baadal.Errorf(baadal.Unavailable, "the migration from %s to %s stands still", m.srcHost.Name, m.dstHost.Name).WithCode("migration_stalled").
 			WithDetail("nothing was copied for %s; %d MiB remained", still.Round(time.Second), p.Remaining>>20)
 	}
 	return nil
+}
+
+// startPostCopy lets the guest go on on the destination, which fetches the rest
+// of its memory as it needs it. If that is refused the copying goes on as before.
+func (m *move) startPostCopy(ctx context.Context) {
+	short, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	_, err := do(short, m.h, m.srcHost, "start post-copy", func(rpc *golibvirt.Libvirt) (struct{}, error) {
+		return struct{}{}, rpc.DomainMigrateStartPostCopy(m.dom, 0)
+	})
+	if m.postCopy = err == nil; err != nil {
+		m.h.opts.Logger.Info("post-copy not started", "host", m.srcHost.Name, "error", err)
+	}
 }
 
 // stats reads how the domain's job is, on the connection for calls.
@@ -255,6 +277,8 @@ func (m *move) stats(ctx context.Context, host baadal.Host, flags golibvirt.Doma
 			p.Processed = n
 		case golibvirt.DomainJobMemoryRemaining:
 			p.Remaining = n
+		case golibvirt.DomainJobMemoryIteration:
+			p.Pass = int(n)
 		case golibvirt.DomainJobMemoryBps:
 			p.Rate = n
 		case golibvirt.DomainJobDowntime:
@@ -287,13 +311,51 @@ func (m *move) abort(ctx context.Context) {
 // finish lets the guest run on the destination, or removes it there. It goes on
 // when ctx has ended: the guest stands still meanwhile.
 func (m *move) finish(ctx context.Context, ck cookie, cancelled bool) (cookie, error) {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), migrateEnd)
+	ctx = context.WithoutCancel(ctx)
+	if m.postCopy && !cancelled {
+		return m.fetchRest(ctx, ck)
+	}
+	ctx, stop := context.WithTimeout(ctx, migrateEnd)
 	defer stop()
+	return m.callFinish(ctx, ck, cancelled)
+}
+
+func (m *move) callFinish(ctx context.Context, ck cookie, cancelled bool) (cookie, error) {
 	params := append([]golibvirt.TypedParam{stringParam(golibvirt.MigrateParamDestName, m.dom.Name)}, m.params...)
 	return call(ctx, m.dst, "finish migration", func(rpc *golibvirt.Libvirt) (c cookie, err error) {
 		_, c.data, err = rpc.DomainMigrateFinish3Params(params, ck.data, m.dstFlags(), flag(cancelled))
 		return c, err
 	})
+}
+
+// fetchRest is finish of a post-copy: it lasts until the destination has all of
+// the memory, or nothing of it moves any more.
+func (m *move) fetchRest(ctx context.Context, ck cookie) (cookie, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	type answer struct {
+		ck  cookie
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		ck, err := m.callFinish(ctx, ck, false)
+		done <- answer{ck, err}
+	}()
+	tick := time.NewTicker(migrateLook)
+	defer tick.Stop()
+	for {
+		select {
+		case a := <-done:
+			return a.ck, a.err
+		case <-m.dst.conn.done:
+			return cookie{}, m.dst.lost("fetch the rest of the memory", nil)
+		case <-tick.C:
+			if err := m.look(ctx); err != nil {
+				return cookie{}, err
+			}
+		}
+	}
 }
 
 // confirm ends the source's half: it stops there, or runs on if cancelled.
@@ -384,12 +446,27 @@ func (h *Hypervisor) Half(ctx context.Context, host baadal.Host, uuid string) (b
 		saved, err := rpc.DomainHasManagedSaveImage(dom, 0)
 		half = baadal.DomainHalf{There: true, State: stateOf(golibvirt.DomainState(state)), Persistent: persistent != 0, Saved: saved != 0}
 		half.Migrating = golibvirt.DomainState(state) == golibvirt.DomainPaused && golibvirt.DomainPausedReason(reason) == golibvirt.DomainPausedMigration
+		half.PostCopy = inPostCopy(golibvirt.DomainState(state), reason)
 		return half, err
 	})
 	if baadal.KindOf(err) == baadal.NotFound { // gone meanwhile
 		return baadal.DomainHalf{}, nil
 	}
 	return half, err
+}
+
+// inPostCopy reports whether a domain has only a part of its memory.
+func inPostCopy(state golibvirt.DomainState, reason int32) bool {
+	switch state {
+	case golibvirt.DomainRunning:
+		r := golibvirt.DomainRunningReason(reason)
+		return r == golibvirt.DomainRunningPostcopy || r == golibvirt.DomainRunningPostcopyFailed
+	case golibvirt.DomainPaused:
+		r := golibvirt.DomainPausedReason(reason)
+		return r == golibvirt.DomainPausedPostcopy || r == golibvirt.DomainPausedPostcopyFailed
+	default:
+		return false
+	}
 }
 
 // ResumeMigrated lets a domain run on that a broken migration left standing. One

@@ -83,6 +83,7 @@ func fillIn(f *baadal.HostFacts, node baadal.HostFacts) {
 	if f.RAMMiB == 0 {
 		f.RAMMiB = node.RAMMiB
 	}
+	f.CPU = node.CPU // as libvirt compares CPUs
 }
 
 // machine tells a physical machine from a virtual one. systemd-detect-virt knows

@@ -146,6 +146,8 @@ func identify(v any) (noun string, id, generation int64) {
 		return "templates", r.ID, r.Generation
 	case *baadal.Network:
 		return "networks", r.ID, r.Generation
+	case *baadal.Affinity:
+		return "affinities", r.ID, r.Generation
 	case *baadal.Task:
 		return "tasks", r.ID, r.Generation
 	case *baadal.User:

@@ -42,14 +42,27 @@ var bodies = map[string]string{
 	"limit-disk":      `{"bytes_per_second":1048576,"iops":100}`,
 	"create-snapshot": `{"name":"new"}`,
 	"clone-vm":        `{"count":1}`,
+	"import-vm":       `{"name":"new","upload_id":"waiting"}`,
+	"launch-vm":       `{"name":"new","datastore":"one","image":"old"}`,
+	"adopt-vm":        `{"host":"one","domain":"old"}`,
 
+	"save-vm-as-template": `{"name":"new"}`,
+
+	"create-affinity": `{"name":"new","rule":"apart"}`,
+	"edit-affinity":   `{"rule":"together"}`,
+
+	"create-backup":         `{"incremental":true}`,
+	"restore-backup":        `{"as":"new"}`,
+	"set-backup-schedule":   `{"every":"daily","incremental":true,"keep":2}`,
 	"set-snapshot-schedule": `{"daily":true,"weekly":false,"monthly":false,"yearly":false}`,
 	"update-setting":        `{"value":"25h"}`,
 }
 
 // readOf is the action that makes a thing visible at all.
 var readOf = map[string]baadal.Action{
+	"templates": baadal.ActionTemplatePrivate, "exports": baadal.ActionVMExport,
 	"vms": baadal.ActionVMRead, "users": baadal.ActionUserRead, "tasks": baadal.ActionTaskRead, "tokens": baadal.ActionTokenRead,
+	"affinities": baadal.ActionAffinityRead, "backups": baadal.ActionBackupRead,
 }
 
 // things is a cloud with one thing of each kind for each owner.
@@ -58,6 +71,9 @@ type things struct {
 	owners map[relation]servertest.Person // seen from whoever asks
 	vms    map[relation]baadal.VM
 	tasks  map[relation]baadal.Task
+
+	exports map[relation]baadal.Transfer
+	backups map[relation]baadal.Backup
 }
 
 // newThings makes a cloud as one person with the given role sees it.
@@ -65,18 +81,58 @@ func newThings(t *testing.T, role baadal.Role) things {
 	t.Helper()
 	c := servertest.New(t)
 	c.Furnish()
-	th := things{Cloud: c, vms: map[relation]baadal.VM{}, tasks: map[relation]baadal.Task{}}
+	th := things{Cloud: c, exports: map[relation]baadal.Transfer{}, backups: map[relation]baadal.Backup{}, vms: map[relation]baadal.VM{}, tasks: map[relation]baadal.Task{}}
 	th.owners = map[relation]servertest.Person{
 		own:     c.User("me", "CSE", role),
 		sameOrg: c.User("colleague", "CSE"),
 		foreign: c.User("stranger", "EE"),
 	}
+	upload := baadal.Transfer{UUID: "waiting", Kind: baadal.TransferUpload, Name: "x", DatastoreID: 1, OwnerID: th.owners[own].ID}
+	c.Update(func(tx *store.Tx) error {
+		if err := tx.CreateTransfer(&upload); err != nil {
+			return err
+		}
+		return tx.SetTransfer(upload.ID, baadal.TransferReady, baadal.ImageInfo{FileSize: 1})
+	})
 	for r, p := range th.owners {
 		th.vms[r] = c.VM(p, "vm-"+p.Username)
 		c.Update(func(tx *store.Tx) error {
 			return tx.CreateSnapshot(&baadal.Snapshot{VMID: th.vms[r].ID, Name: "one", Type: baadal.SnapshotUser, Ready: true, VMState: baadal.VMOff})
 		})
+		c.Update(func(tx *store.Tx) error {
+			b, _, err := tx.BackupOf(th.vms[r])
+			if err != nil {
+				return err
+			}
+			b.DatastoreID, b.Type = th.vms[r].DatastoreID, baadal.BackupUser
+			if err := tx.CreateBackup(&b); err != nil {
+				return err
+			}
+			b.State = baadal.BackupReady
+			th.backups[r] = b
+			return tx.UpdateBackup(&b)
+		})
 		th.tasks[r] = c.Task(p)
+		f := baadal.Transfer{
+			UUID: p.Username, Kind: baadal.TransferExport, Name: "x.qcow2", DatastoreID: th.vms[r].DatastoreID,
+			OwnerID: p.ID, OrganisationID: p.OrganisationID, RequesterID: p.ID,
+		}
+		c.Update(func(tx *store.Tx) error {
+			m := baadal.Template{
+				Name: "saved by " + p.Username, File: p.Username, DatastoreID: f.DatastoreID, State: baadal.TemplateReady, OwnerID: p.ID, OrganisationID: p.OrganisationID,
+			}
+			if err := tx.CreateTemplate(&m); err != nil {
+				return err
+			}
+			if err := tx.CreateTransfer(&f); err != nil {
+				return err
+			}
+			return tx.SetTransfer(f.ID, baadal.TransferReady, baadal.ImageInfo{FileSize: int64(len(servertest.Content)), SHA256: "ab"})
+		})
+		th.exports[r] = f
+		c.Update(func(tx *store.Tx) error {
+			return tx.CreateAffinity(&baadal.Affinity{Name: "affinity-" + p.Username, Rule: baadal.AffinityApart, OwnerID: p.ID, OrganisationID: p.OrganisationID})
+		})
 	}
 	return th
 }
@@ -98,8 +154,16 @@ func (th things) path(route, id string, r relation) string {
 		ref = th.vms[r].Name
 	case "users":
 		ref = th.owners[r].Username
+	case "affinities":
+		ref = "affinity-" + th.owners[r].Username
 	case "tasks":
 		ref = fmt.Sprint(th.tasks[r].ID)
+	case "backups":
+		ref = fmt.Sprint(th.backups[r].ID)
+	case "exports":
+		ref = fmt.Sprint(th.exports[r].ID)
+	case "templates":
+		ref = "saved%20by%20" + th.owners[r].Username
 	case "tokens":
 		if r == nobodys {
 			return route
@@ -111,7 +175,7 @@ func (th things) path(route, id string, r relation) string {
 	}
 	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one", "{disk}", "vda").Replace(route)
 	// Nothing shall be gone for the next call.
-	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-network", "create-user"}, id) {
+	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-export", "delete-backup", "delete-network", "create-user", "delete-affinity"}, id) {
 		p += "?dry_run=true"
 	}
 	return p

@@ -127,7 +127,7 @@ func claimRoom(tx *store.Tx, vm *baadal.VM, want placement.Want) (baadal.Datasto
 
 // mountingAll chooses again for a VM that has disks on several datastores: its
 // host must mount all of them.
-func mountingAll(tx *store.Tx, vm baadal.VM, choice placement.Choice, settings baadal.SettingValues) (placement.Choice, error) {
+func mountingAll(tx *store.Tx, vm baadal.VM, choice placement.Choice, want placement.Want, settings baadal.SettingValues) (placement.Choice, error) {
 	stores, err := datastoresOf(tx, vm)
 	if err != nil || len(stores) < 2 {
 		return choice, err
@@ -136,7 +136,7 @@ func mountingAll(tx *store.Tx, vm baadal.VM, choice placement.Choice, settings b
 	if err != nil {
 		return choice, err
 	}
-	return placement.ChooseHost(hosts, stores, placement.Want{VCPUs: vm.VCPUs, RAMMiB: vm.RAMMiB}, placement.LimitsOf(settings))
+	return placement.ChooseHost(hosts, stores, want, placement.LimitsOf(settings))
 }
 
 // ActDisk makes the task that attaches, detaches or deletes a disk.

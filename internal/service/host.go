@@ -189,7 +189,7 @@ func (s *Service) RemoveHost(ctx context.Context, a baadal.Actor, ref string, op
 		if h, err = tx.HostByRef(ref); err != nil {
 			return err
 		}
-		if err := first(checkGeneration(opt, h.Generation), removableHost(&h), free(tx, hostSubject(h))); err != nil {
+		if err := first(checkGeneration(opt, h.Generation), removableHost(&h), bound(tx, h), free(tx, hostSubject(h))); err != nil {
 			return err
 		}
 		if err := tx.DeleteHost(h.ID); err != nil {

@@ -51,6 +51,8 @@ func hideHosts(a baadal.Actor, err error) error {
 		plain.Title, plain.Detail = "No active host is available for a new vm.", "nothing was claimed; a smaller VM may fit"
 	case "host_unreachable":
 		plain.Title, plain.Detail = "the VM's host does not answer", "it is not known whether the VM runs; nothing is started elsewhere"
+	case "affinity":
+		plain.Title = "the rules for where the VM may run forbid that it starts where it is"
 	case "vm_missing":
 		plain.Title = "the VM is missing on its host"
 	default:

@@ -142,6 +142,9 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 	if cr.owner.Blocked {
 		return plan, baadal.Errorf(baadal.Conflict, "%s is blocked", cr.owner.Username)
 	}
+	if cr.want.Rules, err = cloneRules(tx, a, parent, cr.owner, ct.Wish); err != nil {
+		return plan, err
+	}
 	cr.template.ID = parent.TemplateID
 	if cr.network, err = tx.Network(parent.NetworkID); err != nil {
 		return plan, err
@@ -165,6 +168,7 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 		if err := tx.SetVMDisk(vm.ID, "", ct.Base); err != nil {
 			return plan, err
 		}
+		placement.Join(cr.want.Rules, baadal.AffinityMember{VMID: vm.ID, VM: vm.Name, HostID: choice.Host.ID, Host: choice.Host.Name, State: vm.State})
 		ct.Clones = append(ct.Clones, vm.ID)
 		where[choice.Host.Name]++
 		plan.Why, plan.Hosts = choice.Why, choice.Hosts

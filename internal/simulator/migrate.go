@@ -11,7 +11,8 @@ import (
 // that can fail, or after which the process can be killed:
 //
 //	prepare (destination)  a transient half that waits, paused
-//	perform (source)       copies for MigrateTime; then the source stands still
+//	perform (source)       copies for MigrateTime; then the source stands still; with
+//	                       post-copy that is half-way, and the destination runs from there on
 //	finish  (destination)  runs on there; or, cancelled, the half is gone
 //	confirm (source)       the source is off
 //
@@ -46,6 +47,7 @@ func (v *Hypervisor) Migrate(ctx context.Context, src, dst baadal.Host, uuid str
 	if err := v.prepare(ctx, dst, def, live); err != nil {
 		return done, err
 	}
+	opt.PostCopy = opt.PostCopy && !paused // one that is paused writes nothing
 	cause := v.perform(ctx, src, dst, uuid, opt, progress)
 	after := context.WithoutCancel(ctx) // the guest stands still: this is gone through with
 	if cause != nil {
@@ -108,6 +110,11 @@ func (v *Hypervisor) perform(ctx context.Context, src, dst baadal.Host, uuid str
 				p.Rate = int64(float64(ram) / took.Seconds())
 			}
 			progress(p)
+			if opt.PostCopy && i == slices/2 {
+				if err := v.postCopy(ctx, src, dst, uuid); err != nil {
+					return err
+				}
+			}
 		}
 		if _, err := v.w.copying(ctx, op, src, dst, uuid); err != nil {
 			return err
@@ -117,10 +124,37 @@ func (v *Hypervisor) perform(ctx context.Context, src, dst baadal.Host, uuid str
 			return err
 		}
 		defer v.w.mu.Unlock()
-		if d := h.Domains[uuid]; d != nil {
+		if d := h.Domains[uuid]; d != nil && !d.PostCopy {
 			v.w.freeze(d)
 		}
 		return v.w.commit(nil)
+	})
+}
+
+// postCopy lets the guest go on on the destination while a part of its memory
+// is still on the source. From here on neither half is whole until finish.
+func (v *Hypervisor) postCopy(ctx context.Context, src, dst baadal.Host, uuid string) error {
+	err := v.w.call(ctx, "hypervisor.migrate_post_copy", src, func(h *host) error {
+		if d := h.Domains[uuid]; d != nil {
+			v.w.freeze(d)
+			d.Migrating, d.PostCopy = false, true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return v.w.call(ctx, "hypervisor.migrate_go_on", dst, func(h *host) error {
+		d := h.Domains[uuid]
+		if d == nil {
+			return noDomain(h, uuid)
+		}
+		if err := v.w.thaw(d); err != nil {
+			return err
+		}
+		d.PostCopy = true
+		v.w.setState(d, baadal.VMRunning, v.w.now())
+		return nil
 	})
 }
 
@@ -151,7 +185,7 @@ func (w *World) copying(ctx context.Context, op string, src, dst baadal.Host, uu
 func (v *Hypervisor) finish(ctx context.Context, src, dst baadal.Host, uuid string, paused bool) error {
 	return v.w.call(ctx, "hypervisor.migrate_finish", dst, func(h *host) error {
 		d := h.Domains[uuid]
-		if d == nil || !d.Migrating {
+		if d == nil || !d.Migrating && !d.PostCopy {
 			return baadal.Errorf(baadal.Conflict, "the migration failed: nothing waits on %s", h.Name).WithCode("migration_failed")
 		}
 		var old *domain
@@ -162,10 +196,12 @@ func (v *Hypervisor) finish(ctx context.Context, src, dst baadal.Host, uuid stri
 			v.w.unregister(old)
 			old.Open = nil
 		}
-		if err := v.w.thaw(d); err != nil {
-			return err
+		if !d.PostCopy {
+			if err := v.w.thaw(d); err != nil {
+				return err
+			}
 		}
-		d.Persistent = true
+		d.Persistent, d.PostCopy = true, false
 		if old != nil {
 			d.Booted, d.OffAt, d.RebootAt, d.Deaf = old.Booted, old.OffAt, old.RebootAt, old.Deaf
 			old.OffAt, old.RebootAt = time.Time{}, time.Time{}
@@ -222,7 +258,7 @@ func (v *Hypervisor) AbortMigration(ctx context.Context, bh baadal.Host, _ strin
 func (v *Hypervisor) Half(ctx context.Context, bh baadal.Host, uuid string) (half baadal.DomainHalf, err error) {
 	err = v.w.call(ctx, "hypervisor.half", bh, func(h *host) error {
 		if d := h.Domains[uuid]; d != nil {
-			half = baadal.DomainHalf{There: true, State: d.State, Persistent: d.Persistent, Migrating: d.Migrating, Saved: d.Saved != nil}
+			half = baadal.DomainHalf{There: true, State: d.State, Persistent: d.Persistent, Migrating: d.Migrating, PostCopy: d.PostCopy, Saved: d.Saved != nil}
 		}
 		return nil
 	})
@@ -235,8 +271,8 @@ func (v *Hypervisor) ResumeMigrated(ctx context.Context, bh baadal.Host, uuid st
 		switch {
 		case d.State == baadal.VMRunning:
 			return nil
-		case !d.active():
-			return baadal.Errorf(baadal.Conflict, "%s is off", d.Def.Name).WithCode("domain_state")
+		case !d.active() || d.PostCopy:
+			return baadal.Errorf(baadal.Conflict, "%s is not whole", d.Def.Name).WithCode("domain_state")
 		}
 		if err := v.w.thaw(d); err != nil {
 			return err

@@ -71,7 +71,7 @@ func (h *host) line() string {
 
 func (d *domain) line(o snapshotOptions) string {
 	s := fmt.Sprintf("host %s domain %s state=%s", d.host.Name, d.Def.UUID, d.State)
-	s += flags("transient", !d.Persistent, "migrating", d.Migrating, "post_copy", d.PostCopy, "saved", d.Saved != nil, "deaf", d.Deaf, "going_down", !d.OffAt.IsZero(), "rebooting", !d.RebootAt.IsZero())
+	s += flags("transient", !d.Persistent, "autostart", d.Autostart, "migrating", d.Migrating, "post_copy", d.PostCopy, "saved", d.Saved != nil, "deaf", d.Deaf, "going_down", !d.OffAt.IsZero(), "rebooting", !d.RebootAt.IsZero())
 	s += " " + describe(&d.Def) + d.snapshotWords()
 	if d.active() && describe(d.Live) != describe(&d.Def) {
 		s += " live: " + describe(d.Live)
@@ -101,6 +101,12 @@ func describe(d *baadal.Domain) string {
 	}
 	if d.Seed != "" {
 		words = append(words, "seed="+d.Seed)
+	}
+	if d.CDROM != "" {
+		words = append(words, "cd="+d.CDROM)
+	}
+	if boot := baadal.JoinBoot(d.Boot); boot != "" && boot != baadal.JoinBoot(baadal.DefaultBoot()) {
+		words = append(words, "boot="+boot)
 	}
 	for _, n := range d.NICs {
 		words = append(words, fmt.Sprintf("nic=%s@%s/%s/%d", strings.ToUpper(n.MAC), n.Network, n.Portgroup, n.VLAN))
@@ -197,6 +203,11 @@ func (w *World) missingDisks(d *domain) (bad []string) {
 	for _, disk := range d.Def.Disks {
 		if _, f := w.lookup(disk.Path); f == nil {
 			bad = append(bad, fmt.Sprintf("domain %s on %s has no disk %s", d.Def.Name, d.host.Name, disk.Path))
+		}
+	}
+	if d.Def.CDROM != "" {
+		if _, f := w.lookup(d.Def.CDROM); f == nil {
+			bad = append(bad, fmt.Sprintf("domain %s on %s has no CD image %s", d.Def.Name, d.host.Name, d.Def.CDROM))
 		}
 	}
 	return bad

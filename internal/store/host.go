@@ -215,8 +215,8 @@ func (tx *Tx) SetHostFacts(id int64, f baadal.HostFacts) error {
 	if err != nil {
 		return fmt.Errorf("encode facts: %w", err)
 	}
-	n, err := tx.affected(`UPDATE hosts SET facts = $1, cpus = $2, ram_mib = $3, updated_at = $4, generation = generation + 1 WHERE id = $5`,
-		string(facts), f.CPUs, f.RAMMiB, tx.now(), id)
+	n, err := tx.affected(`UPDATE hosts SET facts = $1, cpus = $2, ram_mib = $3, cpu = CASE WHEN $4 = '' THEN cpu ELSE $5 END, updated_at = $6,
+		generation = generation + 1 WHERE id = $7`, string(facts), f.CPUs, f.RAMMiB, f.CPU, f.CPU, tx.now(), id)
 	if err != nil {
 		return fmt.Errorf("set host facts: %w", err)
 	}
