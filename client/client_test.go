@@ -375,6 +375,7 @@ func TestLostAnswerOfAnAct(t *testing.T) {
 func TestUploadTellsProgress(t *testing.T) {
 	t.Parallel()
 	cloud := servertest.New(t)
+	cloud.Furnish()
 	root := cloud.User("root", "ADMIN", baadal.RoleAdmin)
 	const size = 3 << 20
 	var last atomic.Int64

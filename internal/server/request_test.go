@@ -226,6 +226,7 @@ func TestCancelTask(t *testing.T) {
 func TestUpload(t *testing.T) {
 	t.Parallel()
 	c := servertest.New(t, func(cfg *server.Config) { cfg.MaxUpload = 8 << 20 })
+	c.Furnish()
 	root := c.User("root", "ADMIN", baadal.RoleAdmin)
 	content := strings.Repeat("x", 5<<20)
 	ok := ask(t, c, root.Token, "PUT", "/api/v1/uploads", content, "Content-Type", "application/octet-stream")

@@ -19,9 +19,9 @@ func (s *Server) templateRoutes() []route {
 			s.importTemplate, creation, codes("exists", "bad_name", "not_found", "no_datastore", "upload_taken", "busy")),
 		on("PUT", "/uploads", "upload", "Upload a file to import a template or a VM from; it lies on a datastore until it is used", baadal.ActionUpload, s.upload,
 			created, s.uploadBody, codes("datastore_full", "datastore_read_only", "datastore_not_mounted", "no_datastore", "no_host", "not_found")),
-		on("GET", "/templates/{ref}", "get-template", "Show a template", baadal.ActionTemplateRead, s.getTemplate),
+		on("GET", "/templates/{ref}", "get-template", "Show a template", baadal.ActionTemplateRead, s.getTemplate, codes("ambiguous")),
 		on("DELETE", "/templates/{ref}", "delete-template", "Delete a template that nothing stands on", baadal.ActionTemplateDelete,
-			s.deleteTemplate, change, codes("stale", "busy", "template_in_use", "template_not_ready")),
+			s.deleteTemplate, change, codes("stale", "busy", "ambiguous", "template_in_use", "template_not_ready")),
 	}
 }
 
