@@ -224,6 +224,9 @@ func (c *cloud) state() string {
 			_, err := tx.Secret(vm.ID)
 			add("vm %s %s %s on %q %q port %d secret %t restorable %t", vm.Identity, vm.UUID, state, vm.Host, vm.Address, vm.VNCPort, err == nil, vm.PurgeAfter != nil)
 			add("vm %s lies on %s", vm.Identity, vm.Datastore)
+			if vm.CDROM != "" || vm.CDROMID != 0 {
+				add("vm %s has CD %s in its drive", vm.Identity, vm.CDROM)
+			}
 			add("vm %s has %+v claims %+v hot %t", vm.Identity, vm.Size(), vm.Claim(), vm.HotCPUs)
 		}
 		bases, err := c.baseLines(tx, vms)
@@ -231,6 +234,11 @@ func (c *cloud) state() string {
 			return err
 		}
 		lines = append(lines, bases...)
+		backups, err := backupLines(tx)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, backups...)
 		snapshots, err := tx.AllSnapshots()
 		if err != nil {
 			return err
@@ -290,7 +298,7 @@ func (c *cloud) state() string {
 		return "state: " + err.Error()
 	}
 	slices.Sort(lines)
-	return withoutUnusedBases(strings.Join(lines, "\n") + "\n" + c.world.Snapshot())
+	return withoutUnusedBases(strings.Join(lines, "\n") + "\n" + chains.ReplaceAllString(c.world.Snapshot(), ""))
 }
 
 // image writes a small qcow2 header with a virtual size, as an upload.
