@@ -144,7 +144,7 @@ func (d *Disks) takeUpload(ctx context.Context, host baadal.Host, ds baadal.Data
 		return none, err
 	}
 	if head != nil {
-		format, err := inspect(head)
+		format, err := inspectAs(file, head)
 		if err != nil {
 			return none, err
 		}
@@ -154,7 +154,7 @@ func (d *Disks) takeUpload(ctx context.Context, host baadal.Host, ds baadal.Data
 	if err != nil {
 		return none, err
 	}
-	format, err := inspect(head)
+	format, err := inspectAs(file, head)
 	if err == nil && format == "raw" && size%512 != 0 {
 		err = badImage("a raw disk has whole sectors of 512 bytes, this one has %d bytes: it is cut off", size)
 	}

@@ -22,10 +22,10 @@ const (
 	qcowSizeAt      = 24
 	qcowHeaderBytes = 32
 
-	isoMagic   = "CD001" // of ISO 9660, at isoMagicAt
-	isoMagicAt = 16*2048 + 1
-	headBytes  = isoMagicAt + len(isoMagic)
-	importChunk     = 256 << 10
+	isoMagic    = "CD001" // of ISO 9660, at isoMagicAt
+	isoMagicAt  = 16*2048 + 1
+	headBytes   = isoMagicAt + len(isoMagic)
+	importChunk = 256 << 10
 )
 
 // partName is the temporary name of a template that is being imported.

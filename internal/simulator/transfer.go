@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"strings"
 
 	"baadal"
 )
@@ -162,7 +163,7 @@ func (s *Disks) ReadImage(ctx context.Context, bh baadal.Host, c baadal.ImageCop
 // WriteUpload takes a file in. When r fails nothing stays.
 func (s *Disks) WriteUpload(ctx context.Context, bh baadal.Host, bds baadal.Datastore, uuid string, r io.Reader) (info baadal.ImageInfo, err error) {
 	sum := sha256.New()
-	header := make([]byte, qcowHeaderBytes)
+	header := make([]byte, headBytes)
 	n, err := io.ReadFull(r, header)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return info, fmt.Errorf("read upload: %w", err)
@@ -181,6 +182,9 @@ func (s *Disks) WriteUpload(ctx context.Context, bh baadal.Host, bds baadal.Data
 		if checkImage(header[:n]) == nil {
 			f.Format, f.Virtual = "qcow2", int64(binary.BigEndian.Uint64(header[qcowSizeAt:])) //nolint:gosec // checked
 		}
+		if checkISO(header[:n]) == nil {
+			f.Format = isoFormat
+		}
 		ds.images(baadal.DirMigration)[uuid] = f
 		ds.used += f.Bytes
 		info = *f.facts()
@@ -197,11 +201,14 @@ func (s *Disks) TakeUpload(ctx context.Context, bh baadal.Host, bds baadal.Datas
 			if up == nil {
 				return baadal.Errorf(baadal.NotFound, "there is no upload %s", uuid).WithCode("folder_missing")
 			}
-			if up.Format == "" {
+			if up.Format == "" || (up.Format == isoFormat) != strings.HasSuffix(file, baadal.ISOSuffix) {
 				return notAnImage()
 			}
 			f := s.w.newFile(0) // the same bytes under a second name
 			f.Virtual, f.Format, f.SHA256, f.Bytes = up.Virtual, up.Format, up.SHA256, up.Bytes
+			if up.Format == isoFormat {
+				f.Virtual, f.Format = up.Bytes, "raw"
+			}
 			ds.Templates[file] = f
 			ds.used += f.Bytes
 		}
@@ -210,6 +217,9 @@ func (s *Disks) TakeUpload(ctx context.Context, bh baadal.Host, bds baadal.Datas
 	})
 	return info, err
 }
+
+// isoFormat marks an upload that is a CD image.
+const isoFormat = "iso"
 
 func notAnImage() error {
 	return baadal.Errorf(baadal.Invalid, "that is not a usable disk image").WithCode("bad_image").WithDetail("the simulated world takes qcow2 only")
@@ -222,7 +232,7 @@ func (s *Disks) InspectImage(ctx context.Context, bh baadal.Host, name string, t
 		switch {
 		case f == nil:
 			return baadal.Errorf(baadal.NotFound, "there is no %s", name).WithCode("folder_missing")
-		case f.Format == "":
+		case f.Format == "" || f.Format == isoFormat:
 			return notAnImage()
 		case f.Backing != "" && !trusted:
 			return baadal.Errorf(baadal.Invalid, "that is not a usable disk image").WithCode("bad_image").WithDetail("it stands on a backing file")

@@ -47,6 +47,7 @@ type book struct {
 	tasks     []baadal.Task
 	disks     []baadal.Disk // beside the first ones
 	bases     []baadal.Base
+	transfers []baadal.Transfer
 	backups   []baadal.Backup
 	snapshots map[int64][]baadal.Snapshot // by VM
 	rules     map[int64]baadal.VMRules    // by VM
@@ -70,6 +71,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 			return err
 		}
 		if b.backups, err = tx.AllBackups(); err != nil {
+			return err
+		}
+		if b.transfers, err = tx.AllTransfers(); err != nil {
 			return err
 		}
 		if b.hosts, err = tx.AllHosts(); err != nil {

@@ -174,6 +174,8 @@ func (c *comparison) compareDatastore(ds baadal.Datastore, entries []baadal.Data
 			c.compareTemplateFile(ds, e)
 		case baadal.DirBases:
 			c.compareBaseFolder(ds, e)
+		case baadal.DirMigration:
+			c.compareTransfer(ds, e)
 		case baadal.DirBackups:
 			c.compareBackupEntry(ds, e)
 		}
@@ -251,7 +253,9 @@ func (c *comparison) compareTemplateFile(ds baadal.Datastore, e baadal.Datastore
 
 // importing reports whether a template was being imported during the look.
 func (c *comparison) importing() bool {
-	return slices.ContainsFunc(append(slices.Clone(c.before.tasks), c.b.tasks...), func(t baadal.Task) bool { return t.Subject.Kind == "template" })
+	return slices.ContainsFunc(append(slices.Clone(c.before.tasks), c.b.tasks...), func(t baadal.Task) bool {
+		return t.Subject.Kind == "template" || t.Kind == baadal.TaskVMSaveTemplate
+	})
 }
 
 func (c *comparison) compareAddresses() {
