@@ -30,6 +30,9 @@ func (l *Loops) schedule(ctx context.Context) {
 		if err := l.removeBases(ctx); err != nil {
 			return err
 		}
+		if err := l.removeTransfers(ctx); err != nil {
+			return err
+		}
 		if err := l.snapshots(ctx); err != nil {
 			return err
 		}
