@@ -50,3 +50,16 @@ func (v *Hypervisor) DefineForeign(ctx context.Context, bh baadal.Host, text str
 		return v.w.define(h, d)
 	})
 }
+
+// VirshDefine defines a domain on a host by hand, shut off, as virsh does.
+func (w *World) VirshDefine(name string, d baadal.Domain) error {
+	return w.act(name, func(h *host) error {
+		if h.Off {
+			return silent(h)
+		}
+		if d.Virt == "" {
+			d.Virt = h.Facts.Virt
+		}
+		return w.define(h, d)
+	})
+}

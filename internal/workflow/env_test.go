@@ -239,6 +239,11 @@ func (c *cloud) state() string {
 			return err
 		}
 		lines = append(lines, backups...)
+		transfers, err := transferLines(tx)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, transfers...)
 		snapshots, err := tx.AllSnapshots()
 		if err != nil {
 			return err
@@ -276,7 +281,7 @@ func (c *cloud) state() string {
 			return err
 		}
 		for _, t := range templates {
-			add("template %s %s %s", t.Name, t.State, t.SHA256)
+			add("template %s %s %s of %q", t.Name, t.State, t.SHA256, t.Owner)
 		}
 		networks, err := tx.AllNetworks()
 		if err != nil {
@@ -325,7 +330,7 @@ func withoutUnusedBases(state string) string {
 		}
 	}
 	kept := slices.DeleteFunc(lines, func(l string) bool {
-		if strings.HasPrefix(l, "datastore ") && strings.Contains(l, " capacity=") {
+		if ofUpload(l) || strings.HasPrefix(l, "datastore ") && strings.Contains(l, " capacity=") {
 			return true // its sum has them in it; every file has a line of its own
 		}
 		f := strings.Fields(l)

@@ -82,14 +82,15 @@ func (w *Workflows) transfer(ctx context.Context, id int64) (f baadal.Transfer, 
 }
 
 // transferRemove removes the file of a transfer that nobody needs any more.
-// There is no way back, and what it could not do the next task does.
+// There is no way back: one that failed half-way is tried until it is done.
 func (w *Workflows) transferRemove() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskTransferRemove,
-		Steps: []task.Step{{Name: "remove", Do: w.removeTransfer}},
+		Steps: []task.Step{{Name: "remove", Do: w.removeTransfer, Undo: w.removeTransfer}},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			return r.Task.Subject.Name + " is removed", tx.DeleteTransfer(r.Task.Subject.ID)
 		},
+		Undone: func(tx *store.Tx, r *task.Run) error { return tx.DeleteTransfer(r.Task.Subject.ID) },
 	}
 }
 
