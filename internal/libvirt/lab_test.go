@@ -88,6 +88,17 @@ func (r *labRig) newDisk(t *testing.T, target string) baadal.DomainDisk {
 	return k
 }
 
+// newISO makes a file that passes for a CD: nobody reads it.
+func (r *labRig) newISO(t *testing.T) string {
+	t.Helper()
+	file := "/mnt/datastore/" + newUUID() + ".iso"
+	r.run(t, "", "truncate", "-s", "1M", file)
+	t.Cleanup(func() {
+		_, _ = r.pool.Run(context.WithoutCancel(t.Context()), r.host, ssh.Command{Argv: []string{"rm", "-f", file}})
+	})
+	return file
+}
+
 func (r *labRig) start(t *testing.T) baadal.Domain {
 	t.Helper()
 	d := r.newDomain(t)
@@ -112,14 +123,14 @@ func TestConformanceLab(t *testing.T) {
 	r := newLab(t)
 	libvirttest.Exercise(t, func(*testing.T) libvirttest.Fixture {
 		return libvirttest.Fixture{
-			Hypervisor: r.h, Host: r.host, NewDomain: r.newDomain, NewDisk: r.newDisk,
+			Hypervisor: r.h, Host: r.host, NewDomain: r.newDomain, NewDisk: r.newDisk, NewISO: r.newISO,
 			DeafBalloon: true, // its disk is empty: there is no guest
 			Overlay: func(t *testing.T, d baadal.Domain) (overlay, free string) {
 				t.Helper()
 				overlay, free = d.Disks[0].Path+".new", d.Disks[0].Path+".copy"
 				r.run(t, "", "qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", d.Disks[0].Path, "-F", "qcow2", overlay, "1M")
 				t.Cleanup(func() {
-					_, _ = r.pool.Run(context.WithoutCancel(t.Context()), r.host, ssh.Command{Argv: []string{"rm", "-f", overlay, free}})
+					_, _ = r.pool.Run(context.WithoutCancel(t.Context()), r.host, ssh.Command{Argv: []string{"rm", "-f", overlay, free, free + ".more"}})
 				})
 				return overlay, free
 			},

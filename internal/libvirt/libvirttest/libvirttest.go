@@ -24,6 +24,7 @@ type Hypervisor interface {
 	Domain(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainInfo, error)
 	Domains(ctx context.Context, host baadal.Host) ([]baadal.DomainInfo, error)
 	Watch(ctx context.Context, host baadal.Host, fn func(baadal.DomainEvent)) error
+	DropAutostart(ctx context.Context, host baadal.Host, uuid string) error
 
 	// The contract of these is workflow.Power's.
 	Suspend(ctx context.Context, host baadal.Host, uuid string) error
@@ -58,6 +59,10 @@ type Hypervisor interface {
 	ResizeDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk, bytes int64) error
 	LimitDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
 
+	// The contract of these is workflow.CDDrives'.
+	Disc(ctx context.Context, host baadal.Host, uuid string) (string, error)
+	SetDisc(ctx context.Context, host baadal.Host, uuid, path string, force bool) error
+
 	// The contract of this is workflow.Stats's.
 	Stats(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)
 }
@@ -73,6 +78,9 @@ type Fixture struct {
 
 	// NewDisk makes an empty disk of 1 GiB that can be plugged in; nil if the driver cannot do that.
 	NewDisk func(t *testing.T, target string) baadal.DomainDisk
+
+	// NewISO makes a file that can be put into a CD drive; nil if the driver cannot change what is in one.
+	NewISO func(t *testing.T) string
 
 	// Foreign makes a domain that nobody of ours defined and returns its UUID; nil if that cannot be done.
 	Foreign func(t *testing.T) string
@@ -120,8 +128,12 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"CarrySnapshots", testCarrySnapshots},
 		{"Half", testHalf},
 		{"Freeze", testFreeze},
+		{"Backups", testBackups},
+		{"CopyDisk", testCopy},
 		{"Unknown", testUnknown},
 		{"Plug", testPlug},
+		{"Drive", testDrive},
+		{"Autostart", testAutostart},
 		{"Domains", testDomains},
 		{"Events", testEvents},
 		{"WatchEnds", testWatchEnds},
