@@ -33,6 +33,7 @@ func TestXMLGolden(t *testing.T) {
 	t.Parallel()
 	kvm := fullDomain()
 	kvm.Virt, kvm.MaxVCPUs = "kvm", 8
+	kvm.CDROM, kvm.Boot = "/mnt/datastore/vm_templates/install-12ab.iso", []baadal.BootDevice{baadal.BootCDROM, baadal.BootNetwork, baadal.BootDisk}
 	kvm.Disks[1].Serial, kvm.Disks[1].BytesPerSecond, kvm.Disks[1].IOPS = "disk-7", 10<<20, 500
 	bare := fullDomain()
 	bare.Seed, bare.NICs, bare.Disks = "", nil, bare.Disks[:1]
@@ -93,6 +94,7 @@ func TestXMLRefuses(t *testing.T) {
 		"relative disk":    func(d *baadal.Domain) { d.Disks[0].Path = "x.qcow2" },
 		"disk format":      func(d *baadal.Domain) { d.Disks[0].Format = "vmdk" },
 		"relative seed":    func(d *baadal.Domain) { d.Seed = "seed.iso" },
+		"relative CD":      func(d *baadal.Domain) { d.CDROM = "cd.iso" },
 		"no console":       func(d *baadal.Domain) { d.Console = "" },
 		"long console":     func(d *baadal.Domain) { d.Console = "/" + strings.Repeat("x", 108) },
 		"relative console": func(d *baadal.Domain) { d.Console = "run/x" },
@@ -124,6 +126,7 @@ func TestErrorMeaning(t *testing.T) {
 		{8, "invalid argument: could not find capabilities for arch=x86_64 domaintype=kvm ", baadal.Conflict, "virt_unsupported", "start domain on host1: the host cannot run this type of virtual machine"},
 		{68, "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainCreate)", baadal.Unavailable, "libvirt_busy", "start domain on host1: libvirtd is busy with another job of this domain"},
 		{noSupport, "this function is not supported by the connection driver", baadal.Invalid, "libvirt_unsupported", "start domain on host1: this function is not supported by the connection driver"},
+		{operationFailed, "operation failed: timed out waiting to open tray of 'hdb'", baadal.Conflict, "tray_locked", "start domain on host1: the guest holds the tray of its CD drive shut: the CD is mounted or in use"},
 		{internalError, "internal error: " + strings.Repeat("ü", 300) + "\nmore", baadal.Internal, "libvirt_failed", "start domain on host1: " + strings.Repeat("ü", 100) + "…"},
 	}
 	for _, tt := range tests {

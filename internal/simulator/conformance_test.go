@@ -41,9 +41,20 @@ func TestConformance(t *testing.T) {
 				}
 				return baadal.DomainDisk{Path: f.Path(), Format: "qcow2", Target: target, Serial: baadal.DiskSerial(n)}
 			},
+			NewISO: func(t *testing.T) string {
+				t.Helper()
+				name := fmt.Sprintf("cd%d.iso", last.Add(1))
+				if _, err := c.AddTemplate(store.Path, name, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+				return store.TemplateFile(name)
+			},
 			Overlay: func(t *testing.T, d baadal.Domain) (overlay, free string) {
 				t.Helper()
-				z := baadal.DiskFreeze{Datastore: store, Base: "00000000-0000-4000-8000-00000000ba5e", Identity: d.Name, UUID: d.UUID, File: d.Name + ".qcow2", Overlay: "new.qcow2", Bytes: 8 * gib}
+				z := baadal.DiskFreeze{
+					DiskFile: baadal.DiskFile{Datastore: store, Identity: d.Name, UUID: d.UUID, Name: d.Name + ".qcow2"},
+					Base:     "00000000-0000-4000-8000-00000000ba5e", Overlay: "new.qcow2", Bytes: 8 * gib,
+				}
 				if err := c.Disks().ShareDisk(t.Context(), h, z); err != nil {
 					t.Fatal(err)
 				}

@@ -11,6 +11,10 @@ import (
 // it is given up.
 const AutostartTries = 3
 
+// settles is how long a host that came back is given until its VMs are started:
+// all of them are looked at meanwhile, so that their order is the one meant.
+const settles = 3 * time.Second
+
 // Due is a VM that is to be started because its host came back.
 type Due struct {
 	VMID     int64
@@ -48,14 +52,14 @@ func (tx *Tx) NoteHostBoot(hostID int64, boot string) (due int, err error) {
 		return 0, nil
 	}
 	// A host that goes twice keeps what was still to be started.
-	if _, err := tx.exec(`UPDATE autostarts SET tries = $1, run_after = $2, noted_at = $3 WHERE host_id = $4`, AutostartTries, tx.now(), tx.now(), hostID); err != nil {
+	if _, err := tx.exec(`UPDATE autostarts SET tries = $1, run_after = $2, noted_at = $3 WHERE host_id = $4`, AutostartTries, ms(tx.at.Add(settles)), tx.now(), hostID); err != nil {
 		return 0, fmt.Errorf("note VMs to start: %w", err)
 	}
 	_, err = tx.exec(`INSERT INTO autostarts (vm_id, host_id, noted_at, tries, run_after)
 		SELECT v.id, v.host_id, CAST($1 AS BIGINT), CAST($2 AS INTEGER), CAST($3 AS BIGINT) FROM vms v WHERE v.host_id = $4
 		AND (v.autostart = 'always' AND v.state IN (2, 3, 4, 6) OR v.autostart = 'last' AND v.state IN (2, 3))
 		AND NOT EXISTS (SELECT 1 FROM tasks k WHERE k.subject_kind = 'vm' AND k.subject_id = v.id AND k.active = 1 AND k.kind IN `+stopping+`)
-		AND NOT EXISTS (SELECT 1 FROM autostarts a WHERE a.vm_id = v.id)`, tx.now(), AutostartTries, tx.now(), hostID)
+		AND NOT EXISTS (SELECT 1 FROM autostarts a WHERE a.vm_id = v.id)`, tx.now(), AutostartTries, ms(tx.at.Add(settles)), hostID)
 	if err != nil {
 		return 0, fmt.Errorf("note VMs to start: %w", err)
 	}
