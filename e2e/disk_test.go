@@ -30,6 +30,61 @@ func sectors(ctx context.Context, t *testing.T, vm baadal.VM, disk string) strin
 	return ssh(ctx, t, vm, fmt.Sprintf(`echo $(($(cat /sys/block/%s/size) / 2097152))`, disk))
 }
 
+// holds checks what the beginning of a disk reads, past the guest's cache.
+func holds(ctx context.Context, t *testing.T, vm baadal.VM, disk, sum, when string) {
+	t.Helper()
+	ssh(ctx, t, vm, "echo 3 > /proc/sys/vm/drop_caches")
+	if got := strings.Fields(ssh(ctx, t, vm, "dd if=/dev/"+disk+" bs=64k count=64 2>/dev/null | sha256sum"))[0]; got != sum {
+		t.Errorf("%s the disk reads %s, %s was written", when, got, sum)
+	}
+}
+
+// growAndLimit makes both disks larger and vdb slow while the guest runs.
+func growAndLimit(ctx context.Context, t *testing.T, vm baadal.VM) {
+	t.Helper()
+	c, none := cloud.Client, baadal.ChangeOptions{}
+	grown, err := c.GrowDisk(ctx, vm.UUID, "vdb", baadal.DiskGrow{SizeGiB: 2}, none)
+	diskTask(ctx, t, grown, err)
+	first, err := c.GrowDisk(ctx, vm.UUID, "vda", baadal.DiskGrow{SizeGiB: vm.DiskGiB + 1}, none)
+	diskTask(ctx, t, first, err)
+	if vdb, vda := sectors(ctx, t, vm, "vdb"), sectors(ctx, t, vm, "vda"); vdb != "2" || vda != fmt.Sprint(vm.DiskGiB+1) {
+		t.Errorf("after growing, the guest sees vdb with %s GiB, vda with %s", vdb, vda)
+	}
+	if _, err := c.GrowDisk(ctx, vm.UUID, "vdb", baadal.DiskGrow{SizeGiB: 1}, none); baadal.CodeOf(err) != "disk_shrink" {
+		t.Errorf("a shrink: %v", err)
+	}
+	limited, err := c.LimitDisk(ctx, vm.UUID, "vdb", baadal.DiskLimit{BytesPerSecond: 2 << 20}, none)
+	diskTask(ctx, t, limited, err)
+	begun := time.Now()
+	ssh(ctx, t, vm, "echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vdb of=/dev/null bs=64k count=96 2>/dev/null")
+	if took := time.Since(begun); took < 2*time.Second {
+		t.Errorf("6 MiB at 2 MiB/s took %s", took)
+	}
+}
+
+// awayAndBack takes vdb away from the running guest and gives it back.
+func awayAndBack(ctx context.Context, t *testing.T, vm baadal.VM, k baadal.Disk, act func(context.Context, string, string, baadal.ChangeOptions) (baadal.Change[baadal.Disk], error)) {
+	t.Helper()
+	gone := func() error {
+		if got := ssh(ctx, t, vm, "ls /sys/block"); strings.Contains(got, "vdb") {
+			return fmt.Errorf("the guest has %q", got)
+		}
+		return nil
+	}
+	away, err := act(ctx, vm.UUID, k.Serial, baadal.ChangeOptions{})
+	diskTask(ctx, t, away, err)
+	eventually(t, 5*time.Second, "gone from the guest", gone)
+	cleanAudit(ctx, t)
+	back, err := cloud.Client.AttachDisk(ctx, vm.UUID, k.Serial, baadal.ChangeOptions{})
+	diskTask(ctx, t, back, err)
+	eventually(t, 10*time.Second, "back in the guest", func() error {
+		if gone() == nil {
+			return fmt.Errorf("there is no vdb")
+		}
+		return nil
+	})
+}
+
 // TestExtraDisk plugs a disk into a running guest, which writes to it; what it
 // wrote is there after the power was cut, after the disk was grown, detached,
 // deleted and attached again, and after the VM was deleted and restored.
@@ -67,13 +122,7 @@ func TestExtraDisk(t *testing.T) {
 	}
 	// Random bytes at the beginning of the disk, remembered by their checksum.
 	sum := strings.Fields(ssh(ctx, t, vm, "dd if=/dev/urandom of=/dev/vdb bs=64k count=64 2>/dev/null; sync; dd if=/dev/vdb bs=64k count=64 2>/dev/null | sha256sum"))[0]
-	same := func(disk, when string) {
-		t.Helper()
-		ssh(ctx, t, vm, "echo 3 > /proc/sys/vm/drop_caches")
-		if got := strings.Fields(ssh(ctx, t, vm, "dd if=/dev/"+disk+" bs=64k count=64 2>/dev/null | sha256sum"))[0]; got != sum {
-			t.Errorf("%s the disk reads %s, %s was written", when, got, sum)
-		}
-	}
+	same := func(when string) { t.Helper(); holds(ctx, t, vm, "vdb", sum, when) }
 	up := func() {
 		t.Helper()
 		await(ctx, t, c.StartVM, vm.UUID)
@@ -83,53 +132,19 @@ func TestExtraDisk(t *testing.T) {
 	}
 	await(ctx, t, c.DestroyVM, vm.UUID)
 	up()
-	same("vdb", "after the power was cut")
+	same("after the power was cut")
 
-	grown, err := c.GrowDisk(ctx, vm.UUID, "vdb", baadal.DiskGrow{SizeGiB: 2}, none)
-	diskTask(ctx, t, grown, err)
-	first, err := c.GrowDisk(ctx, vm.UUID, "vda", baadal.DiskGrow{SizeGiB: vm.DiskGiB + 1}, none)
-	diskTask(ctx, t, first, err)
-	if vdb, vda := sectors(ctx, t, vm, "vdb"), sectors(ctx, t, vm, "vda"); vdb != "2" || vda != fmt.Sprint(vm.DiskGiB+1) {
-		t.Errorf("after growing, the guest sees vdb with %s GiB, vda with %s", vdb, vda)
-	}
-	same("vdb", "after it was grown")
-	if _, err := c.GrowDisk(ctx, vm.UUID, "vdb", baadal.DiskGrow{SizeGiB: 1}, none); baadal.CodeOf(err) != "disk_shrink" {
-		t.Errorf("a shrink: %v", err)
-	}
-	limited, err := c.LimitDisk(ctx, vm.UUID, "vdb", baadal.DiskLimit{BytesPerSecond: 2 << 20}, none)
-	diskTask(ctx, t, limited, err)
-	begun := time.Now()
-	ssh(ctx, t, vm, "echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vdb of=/dev/null bs=64k count=96 2>/dev/null")
-	if took := time.Since(begun); took < 2*time.Second {
-		t.Errorf("6 MiB at 2 MiB/s took %s", took)
-	}
-
-	gone := func() error {
-		if got := ssh(ctx, t, vm, "ls /sys/block"); strings.Contains(got, "vdb") {
-			return fmt.Errorf("the guest has %q", got)
-		}
-		return nil
-	}
+	growAndLimit(ctx, t, vm)
+	same("after it was grown and limited")
 	for _, act := range []func(context.Context, string, string, baadal.ChangeOptions) (baadal.Change[baadal.Disk], error){c.DetachDisk, c.DeleteDisk} {
-		away, err := act(ctx, vm.UUID, k.Serial, none)
-		diskTask(ctx, t, away, err)
-		eventually(t, 5*time.Second, "gone from the guest", gone)
-		cleanAudit(ctx, t)
-		back, err := c.AttachDisk(ctx, vm.UUID, k.Serial, none)
-		diskTask(ctx, t, back, err)
-		eventually(t, 10*time.Second, "back in the guest", func() error {
-			if gone() == nil {
-				return fmt.Errorf("there is no vdb")
-			}
-			return nil
-		})
-		same("vdb", "after it was away")
+		awayAndBack(ctx, t, vm, k, act)
+		same("after it was away")
 	}
 	remove(ctx, t, vm.UUID)
 	cleanAudit(ctx, t)
 	await(ctx, t, c.RestoreVM, vm.UUID)
 	up()
-	same("vdb", "after the VM was restored")
+	same("after the VM was restored")
 	list, err := c.Disks(ctx, vm.UUID)
 	if err != nil || len(list.Items) != 2 || list.Items[1].State != baadal.DiskAttached || list.Items[1].SizeGiB != 2 {
 		t.Errorf("%+v, %v", list.Items, err)

@@ -218,7 +218,7 @@ func TestFailedPurgeRests(t *testing.T) {
 				if !k.State.Ended() {
 					asked++
 					c.update(t, func(tx *store.Tx) error { return tx.HurryTask(k.ID) })
-					c.endFailed(t, k)
+					c.endTask(t, k)
 				}
 			}
 			if hours == 0 && asked != 1 {
@@ -236,24 +236,5 @@ func TestFailedPurgeRests(t *testing.T) {
 		if all := c.tasks(t, baadal.TaskVMPurge); all[len(all)-1].State.Ended() {
 			t.Error("it is not asked for daily")
 		}
-	})
-}
-
-// endFailed ends a task that is due as a failure of now.
-func (c *cloud) endFailed(t *testing.T, k baadal.Task) {
-	t.Helper()
-	c.update(t, func(tx *store.Tx) error {
-		all, err := tx.LeaseTasks("me", tx.Now().Add(time.Minute), 8, 16)
-		if err != nil {
-			return err
-		}
-		for _, mine := range all {
-			if mine.ID == k.ID {
-				mine.State, mine.EndedAt = baadal.TaskFailed, new(tx.Now())
-				return tx.SaveTask(&mine, "me", false, time.Time{})
-			}
-		}
-		t.Errorf("task %d was not due", k.ID)
-		return nil
 	})
 }

@@ -166,7 +166,7 @@ func (c *cloud) endTask(t *testing.T, k baadal.Task) {
 		}
 		for _, mine := range all {
 			if mine.ID == k.ID {
-				mine.State = baadal.TaskFailed
+				mine.State, mine.EndedAt = baadal.TaskFailed, new(tx.Now())
 				return tx.SaveTask(&mine, "me", false, time.Time{})
 			}
 		}

@@ -67,91 +67,101 @@ func TestAddHostPinsItsKey(t *testing.T) {
 	refused(t, err, baadal.Conflict, "exists")
 }
 
+// removal is how one thing that others stand on is removed.
+type removal struct {
+	c    *cloud
+	code string // of the refusal while it is in use
+	act  func(baadal.ChangeOptions) (*baadal.Task, error)
+	show func() (map[string]baadal.Access, error)
+	name string // of the button
+}
+
+// removals are those of the host of a VM and of all it stands on.
+func (c *cloud) removals(t *testing.T, vm baadal.VM) (host, datastore, template, network removal) {
+	ctx := t.Context()
+	return removal{c, "host_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+			ch, err := c.RemoveHost(ctx, c.admin, vm.Host, o)
+			return ch.Task, err
+		}, func() (map[string]baadal.Access, error) {
+			h, err := c.Host(ctx, c.admin, vm.Host)
+			return h.Actions, err
+		}, "remove"}, removal{c, "datastore_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+			ch, err := c.RemoveDatastore(ctx, c.admin, vm.Datastore, o)
+			return ch.Task, err
+		}, func() (map[string]baadal.Access, error) {
+			d, err := c.Datastore(ctx, c.admin, vm.Datastore)
+			return d.Actions, err
+		}, "remove"}, removal{c, "template_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+			ch, err := c.DeleteTemplate(ctx, c.admin, vm.Template, o)
+			return ch.Task, err
+		}, func() (map[string]baadal.Access, error) {
+			d, err := c.Template(ctx, c.admin, vm.Template)
+			return d.Actions, err
+		}, "delete"}, removal{c, "network_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+			ch, err := c.DeleteNetwork(ctx, c.admin, vm.Network, o)
+			return ch.Task, err
+		}, func() (map[string]baadal.Access, error) {
+			n, err := c.Network(ctx, c.admin, vm.Network)
+			return n.Actions, err
+		}, "delete"}
+}
+
+// stays checks that it is refused, by the button and by the act, in the same words.
+func (r removal) stays(t *testing.T) {
+	t.Helper()
+	actions, err := r.show()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, opt := range []baadal.ChangeOptions{dry, {}} {
+		_, err := r.act(opt)
+		refused(t, err, baadal.Conflict, r.code)
+		if button := actions[r.name]; button.Allowed || button.Code != r.code || button.Reason != baadal.Message(err) {
+			t.Errorf("button %+v, act %q", button, baadal.Message(err))
+		}
+	}
+}
+
+// goes removes it.
+func (r removal) goes(t *testing.T) {
+	t.Helper()
+	if actions, err := r.show(); err != nil || !actions[r.name].Allowed {
+		t.Errorf("button %+v, %v", actions[r.name], err)
+	}
+	if _, err := r.act(dry); err != nil {
+		t.Error(err)
+	}
+	k, err := r.act(baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k != nil {
+		r.c.run(t, k)
+	}
+	if _, err := r.show(); baadal.KindOf(err) != baadal.NotFound {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
 // TestNothingInUseIsRemoved: what VMs stand on stays, and button and act say why
 // in the same words.
 func TestNothingInUseIsRemoved(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
 	vm := c.create(t, c.orgadmin, baadal.VMCreate{Name: "ml"})
-	type removal struct {
-		code string
-		act  func(baadal.ChangeOptions) (*baadal.Task, error)
-		show func() (map[string]baadal.Access, error)
-		name string // of the button
-	}
-	host := removal{"host_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-		ch, err := c.RemoveHost(t.Context(), c.admin, vm.Host, o)
-		return ch.Task, err
-	}, func() (map[string]baadal.Access, error) {
-		h, err := c.Host(t.Context(), c.admin, vm.Host)
-		return h.Actions, err
-	}, "remove"}
-	datastore := removal{"datastore_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-		ch, err := c.RemoveDatastore(t.Context(), c.admin, "main", o)
-		return ch.Task, err
-	}, func() (map[string]baadal.Access, error) {
-		d, err := c.Datastore(t.Context(), c.admin, "main")
-		return d.Actions, err
-	}, "remove"}
-	template := removal{"template_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-		ch, err := c.DeleteTemplate(t.Context(), c.admin, "tiny", o)
-		return ch.Task, err
-	}, func() (map[string]baadal.Access, error) {
-		d, err := c.Template(t.Context(), c.admin, "tiny")
-		return d.Actions, err
-	}, "delete"}
-	network := removal{"network_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-		ch, err := c.DeleteNetwork(t.Context(), c.admin, "research", o)
-		return ch.Task, err
-	}, func() (map[string]baadal.Access, error) {
-		n, err := c.Network(t.Context(), c.admin, "research")
-		return n.Actions, err
-	}, "delete"}
-	stays := func(r removal) {
-		t.Helper()
-		actions, err := r.show()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, opt := range []baadal.ChangeOptions{dry, {}} {
-			_, err := r.act(opt)
-			refused(t, err, baadal.Conflict, r.code)
-			if button := actions[r.name]; button.Allowed || button.Code != r.code || button.Reason != baadal.Message(err) {
-				t.Errorf("button %+v, act %q", button, baadal.Message(err))
-			}
-		}
-	}
-	goes := func(r removal) {
-		t.Helper()
-		if actions, err := r.show(); err != nil || !actions[r.name].Allowed {
-			t.Errorf("button %+v, %v", actions[r.name], err)
-		}
-		if _, err := r.act(dry); err != nil {
-			t.Error(err)
-		}
-		k, err := r.act(baadal.ChangeOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if k != nil {
-			c.run(t, k)
-		}
-		if _, err := r.show(); baadal.KindOf(err) != baadal.NotFound {
-			t.Errorf("it is still there: %v", err)
-		}
-	}
+	host, datastore, template, network := c.removals(t, vm)
 	for _, r := range []removal{host, datastore, template, network} {
-		stays(r)
+		r.stays(t)
 	}
 	c.act(t, baadal.ActionVMDelete, vm)
-	goes(host)
+	host.goes(t)
 	for _, r := range []removal{datastore, template, network} {
-		stays(r) // the deleted VM can be restored
+		r.stays(t) // the deleted VM can be restored
 	}
 	c.update(t, func(tx *store.Tx) error { return tx.DeleteVM(vm.ID) }) // as its purge does
-	goes(network)
-	goes(template)
-	goes(datastore)
+	network.goes(t)
+	template.goes(t)
+	datastore.goes(t)
 }
 
 func TestDatastorePaths(t *testing.T) {

@@ -13,93 +13,95 @@ import (
 	"baadal/internal/store/storetest"
 )
 
+// leasing is a store with tasks whose leases run out before the next call.
+type leasing struct {
+	*world
+	clock *clock
+	names map[int64]string // of tasks
+	calls int
+}
+
+// submit stores a task for the world's host.
+func (l *leasing) submit(t *testing.T, name string, change func(*baadal.Task)) (id int64) {
+	t.Helper()
+	k := baadal.Task{
+		Kind: baadal.TaskVMStart, Subject: baadal.Subject{Kind: "vm", ID: int64(len(l.names) + 1), Name: name}, HostID: l.host.ID, Exclusive: true,
+	}
+	if change != nil {
+		change(&k)
+	}
+	update(t, l.db, func(tx *store.Tx) error { return tx.InsertTask(&k) })
+	l.names[k.ID] = name
+	return k.ID
+}
+
+// lease leases what is due, ends it if it is asked to, and returns the names.
+func (l *leasing) lease(t *testing.T, end bool) (got []string) {
+	t.Helper()
+	update(t, l.db, func(tx *store.Tx) error {
+		l.calls++
+		all, err := tx.LeaseTasks(fmt.Sprint("lease", l.calls), tx.Now().Add(time.Second), 8, 16)
+		for _, k := range all {
+			got = append(got, l.names[k.ID])
+			if end {
+				k.State = baadal.TaskFailed
+				if err := tx.SaveTask(&k, fmt.Sprint("lease", l.calls), false, time.Time{}); err != nil {
+					return err
+				}
+			}
+		}
+		return err
+	})
+	slices.Sort(got)
+	l.clock.at = l.clock.at.Add(2 * time.Second) // the leases run out
+	return got
+}
+
 // TestTasksOfHostsThatAreDown wait for the host, for a while; then they are tried
 // one at a time. What was cancelled, is late, or looks at the host does not wait.
 func TestTasksOfHostsThatAreDown(t *testing.T) {
 	t.Parallel()
 	storetest.EachDSN(t, func(t *testing.T, dsn string) {
 		db, clock := openAt(t, dsn)
-		w := newWorld(t, db, 1)
-		names := map[int64]string{}
-		submit := func(name string, change func(*baadal.Task)) {
-			k := baadal.Task{
-				Kind: baadal.TaskVMStart, Subject: baadal.Subject{Kind: "vm", ID: int64(len(names) + 1), Name: name}, HostID: w.host.ID, Exclusive: true,
-			}
-			if change != nil {
-				change(&k)
-			}
-			update(t, db, func(tx *store.Tx) error { return tx.InsertTask(&k) })
-			names[k.ID] = name
-		}
-		leases := 0
+		l := &leasing{world: newWorld(t, db, 1), clock: clock, names: map[int64]string{}}
 		leased := func(when string, want ...string) {
 			t.Helper()
-			var got []string
-			update(t, db, func(tx *store.Tx) error {
-				leases++
-				all, err := tx.LeaseTasks(fmt.Sprint("lease", leases), tx.Now().Add(time.Second), 8, 16)
-				for _, k := range all {
-					got = append(got, names[k.ID])
-				}
-				return err
-			})
-			slices.Sort(got)
-			if d := cmp.Diff(want, got); d != "" {
+			if d := cmp.Diff(want, l.lease(t, false)); d != "" {
 				t.Errorf("%s (-want +got):\n%s", when, d)
 			}
-			clock.at = clock.at.Add(2 * time.Second) // the leases run out
 		}
-		submit("first", nil)
-		submit("second", nil)
-		submit("elsewhere", func(k *baadal.Task) { k.HostID = 0 })
+		setState := func(state baadal.HostState) {
+			update(t, db, func(tx *store.Tx) error { _, err := tx.SetHostState(l.host.ID, state, "", false); return err })
+		}
+		l.submit(t, "first", nil)
+		l.submit(t, "second", nil)
+		l.submit(t, "elsewhere", func(k *baadal.Task) { k.HostID = 0 })
 		leased("the host is up", "elsewhere", "first", "second")
-		update(t, db, func(tx *store.Tx) error {
-			_, err := tx.SetHostState(w.host.ID, baadal.HostDown, "no answer", false)
-			return err
-		})
+		setState(baadal.HostDown)
 		leased("it went down", "elsewhere")
-		submit("cancelled", nil)
-		for id, name := range names {
-			if name == "cancelled" {
-				update(t, db, func(tx *store.Tx) error { return tx.CancelTask(id, "asha") })
-			}
-		}
+		cancelled := l.submit(t, "cancelled", nil)
+		update(t, db, func(tx *store.Tx) error { return tx.CancelTask(cancelled, "asha") })
 		leased("one is cancelled", "cancelled", "elsewhere")
 		late := clock.at.Add(-time.Second)
-		submit("late", func(k *baadal.Task) { k.Deadline = &late })
-		submit("look", func(k *baadal.Task) { k.Subject.Kind = "host" })
+		l.submit(t, "late", func(k *baadal.Task) { k.Deadline = &late })
+		l.submit(t, "look", func(k *baadal.Task) { k.Subject.Kind = "host" })
 		for range 3 { // one at a time on this host
-			update(t, db, func(tx *store.Tx) error {
-				leases++
-				all, err := tx.LeaseTasks(fmt.Sprint("lease", leases), tx.Now().Add(time.Hour), 8, 16)
-				on := 0
-				for _, k := range all {
-					if k.HostID == w.host.ID {
-						on++
-					}
-				}
-				if on > 1 {
-					t.Errorf("%d tasks for a host that is down", on)
-				}
-				for _, k := range all {
-					k.State = baadal.TaskFailed
-					if err := tx.SaveTask(&k, fmt.Sprint("lease", leases), false, time.Time{}); err != nil {
-						return err
-					}
-				}
-				return err
-			})
+			on := slices.DeleteFunc(l.lease(t, true), func(name string) bool { return name == "elsewhere" })
+			if len(on) != 1 {
+				t.Errorf("at one time on a host that is down: %v", on)
+			}
 		}
 		leased("only those that wait are left")
 		clock.at = clock.at.Add(2 * time.Minute)
 		leased("it has been away for long", "first")
-		update(t, db, func(tx *store.Tx) error {
-			if lost, err := tx.HostLost(w.host.ID); !lost || err != nil {
-				t.Errorf("the host is lost: %t, %v", lost, err)
+		view(t, db, func(tx *store.Tx) error {
+			lost, err := tx.HostLost(l.host.ID)
+			if !lost {
+				t.Error("the host is not lost")
 			}
-			_, err := tx.SetHostState(w.host.ID, baadal.HostUp, "", true)
 			return err
 		})
+		setState(baadal.HostUp)
 		leased("it is back", "first", "second")
 	})
 }
