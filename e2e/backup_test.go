@@ -84,7 +84,7 @@ func TestBackupKeepsFiles(t *testing.T) {
 	}
 	ssh(ctx, t, vm, "echo one > /root/one; sync")
 	full, said := backUp(ctx, t, vm, baadal.BackupCreate{Incremental: true})
-	if full.Kind != baadal.BackupFull || !strings.Contains(said.Message, "it is the first one") {
+	if full.Kind != baadal.BackupFull || !strings.Contains(said.Message, "there is none before it") {
 		t.Errorf("the first one is %s: %s", full.Kind, said.Message)
 	}
 	ssh(ctx, t, vm, "echo two > /root/two; sync")
@@ -103,6 +103,8 @@ func TestBackupKeepsFiles(t *testing.T) {
 	if again.Kind != baadal.BackupFull || !strings.Contains(said.Message, "snapshots") {
 		t.Errorf("with a snapshot it is %s: %s", again.Kind, said.Message)
 	}
+
+	forgetBackup(ctx, t, again)
 
 	vmAct(ctx, t, c.DestroyVM, vm.UUID)
 	off, _ := backUp(ctx, t, vm, baadal.BackupCreate{})
@@ -129,7 +131,7 @@ func TestBackupKeepsFiles(t *testing.T) {
 	for _, v := range []baadal.VM{both, one, vm} {
 		remove(ctx, t, v.UUID)
 	}
-	forgetBackups(ctx, t, full, more, again, off)
+	forgetBackups(ctx, t, full, more, off)
 }
 
 // spoilBackup changes a byte of a backup: it is found wherever its file is

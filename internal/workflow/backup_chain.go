@@ -123,7 +123,7 @@ const (
 	hasSnapshots = "the VM has snapshots, with which increments do not go"
 	isOff        = "the VM is off, and what it wrote is told only by one that runs"
 	notRecorded  = "what was written since the last one is not recorded any more"
-	isFirst      = "it is the first one that increments can stand on"
+	isFirst      = "there is none before it that an increment can stand on"
 )
 
 // findParent returns the backup that an increment can stand on, or says why

@@ -32,7 +32,7 @@ func (w *Workflows) vmMove() task.Body {
 		Steps: []task.Step{
 			{Name: "preflight", Do: w.movePreflight},
 			{Name: "prepare", Do: w.prepareMove, Undo: w.unprepareMove},
-			{Name: "move", Do: w.moveDisks, Undo: w.settleMove, Timeout: 25 * time.Hour},
+			{Name: "move", Do: w.endChainFirst(w.moveDisks), Undo: w.settleMove, Timeout: 25 * time.Hour},
 			{Name: "remove old files", Do: w.removeOldFiles},
 		},
 		Done:   vmMoved,
@@ -211,10 +211,7 @@ func (w *Workflows) measureMove(ctx context.Context, m *removal) error {
 		if !k.First() {
 			continue
 		}
-		name := m.file(k).Name
-		chain, err := w.sys.Bases.DiskChain(ctx, m.host, baadal.DiskFreeze{
-			Datastore: m.from, Base: m.vm.UUID, Identity: m.vm.Identity, UUID: m.vm.UUID, File: name, Overlay: name, Bytes: info.VirtualSize,
-		})
+		chain, err := w.sys.Bases.DiskChain(ctx, m.host, baadal.DiskFreeze{DiskFile: m.move(k).From})
 		if err != nil {
 			return err
 		}
@@ -384,11 +381,8 @@ func endMove(tx *store.Tx, r *task.Run) (vm baadal.VM, there string, err error) 
 		if there, err = diskMoved(tx, r, vm, name, from, params.To); err != nil {
 			return vm, "", err
 		}
-		if id == 0 && !before.whole() && vm.BaseID != 0 {
-			if err := tx.SetVMDisk(vm.ID, vm.DiskFile, 0); err != nil {
-				return vm, "", err
-			}
-			if err := freeBase(tx, vm.BaseID); err != nil {
+		if !before.whole() {
+			if err := standAlone(tx, vm, id); err != nil {
 				return vm, "", err
 			}
 		}
