@@ -151,6 +151,32 @@ func names[T any](c *cli, fetch fetchPage[T], name func(T) string, one bool) com
 	}
 }
 
+// parts offers the names of a VM, then those of something that the VM has.
+func (c *cli) parts(of func(ctx context.Context, api *client.Client, vm string) ([]string, error)) completion {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return c.vmNames(true)(cmd, args, word)
+		}
+		api, err := c.api()
+		if err != nil || len(args) > 1 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, stop := context.WithTimeout(ctxOf(cmd), completionLimit)
+		defer stop()
+		all, err := of(ctx, api, args[0])
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var found []string
+		for _, name := range all {
+			if name != "" && strings.HasPrefix(name, word) {
+				found = append(found, clean(name))
+			}
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 func ctxOf(cmd *cobra.Command) context.Context {
 	if ctx := cmd.Context(); ctx != nil {
 		return ctx

@@ -195,26 +195,11 @@ func (c *cli) diskLimitCommand() *cobra.Command {
 
 // diskNames completes a VM, then one of its disks.
 func (c *cli) diskNames(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	if len(args) == 0 {
-		return c.vmNames(true)(cmd, args, word)
-	}
-	api, err := c.api()
-	if err != nil || len(args) > 1 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, stop := context.WithTimeout(cmd.Context(), completionLimit)
-	defer stop()
-	all, err := api.Disks(ctx, args[0])
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var found []string
-	for _, k := range all.Items {
-		for _, name := range []string{k.Target, k.Name} {
-			if name != "" && strings.HasPrefix(name, word) {
-				found = append(found, name)
-			}
+	return c.parts(func(ctx context.Context, api *client.Client, vm string) (found []string, err error) {
+		all, err := api.Disks(ctx, vm)
+		for _, k := range all.Items {
+			found = append(found, k.Target, k.Name)
 		}
-	}
-	return found, cobra.ShellCompDirectiveNoFileComp
+		return found, err
+	})(cmd, args, word)
 }

@@ -226,24 +226,11 @@ func (c *cli) snapshotScheduleCommand() *cobra.Command {
 
 // snapshotNames completes a VM, then one of its snapshots.
 func (c *cli) snapshotNames(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	if len(args) == 0 {
-		return c.vmNames(true)(cmd, args, word)
-	}
-	api, err := c.api()
-	if err != nil || len(args) > 1 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, stop := context.WithTimeout(cmd.Context(), completionLimit)
-	defer stop()
-	all, err := api.Snapshots(ctx, args[0])
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var found []string
-	for _, s := range all.Items {
-		if strings.HasPrefix(s.Name, word) {
+	return c.parts(func(ctx context.Context, api *client.Client, vm string) (found []string, err error) {
+		all, err := api.Snapshots(ctx, vm)
+		for _, s := range all.Items {
 			found = append(found, s.Name)
 		}
-	}
-	return found, cobra.ShellCompDirectiveNoFileComp
+		return found, err
+	})(cmd, args, word)
 }

@@ -16,19 +16,10 @@ func (l *Loops) datastores(ctx context.Context) {
 	wake, unsubscribe := l.db.Subscribe("datastore")
 	defer unsubscribe()
 	l.every(ctx, "datastores", l.opt.Datastores, wake, func(ctx context.Context) error {
-		var hosts []baadal.Host
-		var stores []baadal.Datastore
-		err := l.db.View(ctx, func(tx *store.Tx) (err error) {
-			if hosts, err = tx.AllHosts(); err != nil {
-				return err
-			}
-			stores, err = tx.AllDatastores()
-			return err
-		})
+		hosts, stores, err := l.mounts(ctx)
 		if err != nil {
 			return err
 		}
-		hosts = slices.DeleteFunc(hosts, func(h baadal.Host) bool { return h.State != baadal.HostUp })
 		for _, ds := range stores {
 			if err := l.measure(ctx, ds, hosts); err != nil {
 				return err
@@ -36,6 +27,19 @@ func (l *Loops) datastores(ctx context.Context) {
 		}
 		return nil
 	})
+}
+
+// mounts reads the hosts that can be asked, those that are up, and all datastores.
+func (l *Loops) mounts(ctx context.Context) (hosts []baadal.Host, stores []baadal.Datastore, err error) {
+	err = l.db.View(ctx, func(tx *store.Tx) (err error) {
+		if hosts, err = tx.KnownHosts(); err != nil {
+			return err
+		}
+		hosts = slices.DeleteFunc(hosts, func(h baadal.Host) bool { return h.State != baadal.HostUp })
+		stores, err = tx.AllDatastores()
+		return err
+	})
+	return hosts, stores, err
 }
 
 // look is what one host says of a datastore.

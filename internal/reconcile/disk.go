@@ -12,15 +12,7 @@ import (
 // of those that are up and mount it, the first that answers.
 func (l *Loops) disks(ctx context.Context) {
 	l.every(ctx, "disks", l.opt.Disks, nil, func(ctx context.Context) error {
-		var hosts []baadal.Host
-		var stores []baadal.Datastore
-		err := l.db.View(ctx, func(tx *store.Tx) (err error) {
-			if hosts, err = tx.AllHosts(); err != nil {
-				return err
-			}
-			stores, err = tx.AllDatastores()
-			return err
-		})
+		hosts, stores, err := l.mounts(ctx)
 		if err != nil {
 			return err
 		}
@@ -35,9 +27,6 @@ func (l *Loops) disks(ctx context.Context) {
 
 func (l *Loops) measureDisks(ctx context.Context, ds baadal.Datastore, hosts []baadal.Host) error {
 	for _, h := range hosts {
-		if h.State != baadal.HostUp {
-			continue
-		}
 		look, stop := context.WithTimeout(ctx, time.Minute)
 		sizes, err := l.sys.DiskSizes(look, h, ds)
 		stop()
