@@ -12,7 +12,8 @@ import (
 	"syscall"
 )
 
-const smallDatastoreSize = "64m"
+// inMemory are the datastores on file systems of their own, with their sizes.
+var inMemory = map[string]string{SmallDatastore: "64m", SecondDatastore: "2g"}
 
 // mountDatastores mounts each datastore once, before the nodes are made: all of them see one and the same file system,
 // as QEMU's locks on images and libvirt's notion of shared storage ask for. libvirt takes fuse.glusterfs for a network
@@ -28,8 +29,8 @@ func (l *Lab) mountDatastores(ctx context.Context) error {
 				return fmt.Errorf("mount datastore %s: %w", name, err)
 			}
 		}
-		if name == SmallDatastore {
-			if err := syscall.Mount("tmpfs", behind, "tmpfs", 0, "mode=755,size="+smallDatastoreSize); err != nil {
+		if size, ok := inMemory[name]; ok {
+			if err := syscall.Mount("tmpfs", behind, "tmpfs", 0, "mode=755,size="+size); err != nil {
 				return fmt.Errorf("mount datastore %s: %w", name, err)
 			}
 		}

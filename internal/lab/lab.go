@@ -38,9 +38,12 @@ const MaxHosts = 100
 const (
 	Datastore      = "datastore"
 	SmallDatastore = "small" // 64 MiB, to see what a full disk does
+
+	// SecondDatastore has 2 GiB, to move things to. It lies in memory.
+	SecondDatastore = "second"
 )
 
-var datastores = []string{Datastore, SmallDatastore}
+var datastores = []string{Datastore, SmallDatastore, SecondDatastore}
 
 // Lab is a lab in a folder. It holds no more than the folder's name: several may be open on the same lab, in several
 // programs, and all see the same.
