@@ -156,3 +156,21 @@ func (tx *Tx) Reservations() ([]baadal.Reservation, error) {
 	}
 	return all, nil
 }
+
+// UsedMACs returns the MACs of all addresses: a new range must not take one again.
+func (tx *Tx) UsedMACs() (map[string]bool, error) {
+	rows, err := tx.query(`SELECT mac FROM addresses`)
+	if err != nil {
+		return nil, fmt.Errorf("read MACs: %w", err)
+	}
+	defer rows.Close()
+	used := map[string]bool{}
+	for rows.Next() {
+		var mac string
+		if err := rows.Scan(&mac); err != nil {
+			return nil, fmt.Errorf("read MACs: %w", err)
+		}
+		used[mac] = true
+	}
+	return used, rows.Err()
+}

@@ -8,7 +8,8 @@ import (
 )
 
 const baseColumns = `b.id, b.uuid, b.datastore_id, b.parent_id, b.origin, b.size_gib, b.state, b.created_at,
-	(SELECT COUNT(*) FROM vms v WHERE v.base_id = b.id) + (SELECT COUNT(*) FROM bases o WHERE o.parent_id = b.id)`
+	(SELECT COUNT(*) FROM vms v WHERE v.base_id = b.id) + (SELECT COUNT(*) FROM disks k WHERE k.base_id = b.id) +
+	(SELECT COUNT(*) FROM bases o WHERE o.parent_id = b.id)`
 
 func scanBase(r row) (b baadal.Base, err error) {
 	var parent sql.NullInt64
@@ -51,7 +52,8 @@ func (tx *Tx) AllBases() ([]baadal.Base, error) {
 // UnusedBases returns the bases that nothing stands on and that no task makes.
 func (tx *Tx) UnusedBases() ([]baadal.Base, error) {
 	all, err := collect(tx, scanBase, `SELECT `+baseColumns+` FROM bases b WHERE b.state <> 'making'
-		AND NOT EXISTS (SELECT 1 FROM vms v WHERE v.base_id = b.id) AND NOT EXISTS (SELECT 1 FROM bases o WHERE o.parent_id = b.id) ORDER BY b.id`)
+		AND NOT EXISTS (SELECT 1 FROM vms v WHERE v.base_id = b.id) AND NOT EXISTS (SELECT 1 FROM disks k WHERE k.base_id = b.id)
+		AND NOT EXISTS (SELECT 1 FROM bases o WHERE o.parent_id = b.id) ORDER BY b.id`)
 	if err != nil {
 		return nil, fmt.Errorf("read unused bases: %w", err)
 	}
@@ -88,30 +90,6 @@ func (tx *Tx) SetVMDisk(vmID int64, file string, baseID int64) error {
 	return nil
 }
 
-// ChildTasks returns the tasks that are parts of another one, oldest first,
-// without their journals.
-func (tx *Tx) ChildTasks(parentID int64) ([]baadal.Task, error) {
-	all, err := collect(tx, scanTask, `SELECT `+taskColumns+` FROM tasks t WHERE t.parent_id = $1 ORDER BY t.id`, parentID)
-	if err != nil {
-		return nil, fmt.Errorf("read child tasks: %w", err)
-	}
-	return all, nil
-}
-
 // VMsOnBase returns the VMs that stand on a base, deleted ones that can be
 // restored included.
 func (tx *Tx) VMsOnBase(id int64) ([]baadal.VM, error) { return tx.vms(0, "v.base_id = $1", id) }
-
-// VMNames returns the names of an owner's VMs in lower case.
-func (tx *Tx) VMNames(ownerID int64) (map[string]bool, error) {
-	names, err := collect(tx, func(r row) (name string, err error) { return name, r.Scan(&name) },
-		`SELECT lower(v.name) FROM vms v WHERE v.owner_id = $1 AND v.state <> 5`, ownerID)
-	if err != nil {
-		return nil, fmt.Errorf("read names of vms: %w", err)
-	}
-	taken := make(map[string]bool, len(names))
-	for _, n := range names {
-		taken[n] = true
-	}
-	return taken, nil
-}

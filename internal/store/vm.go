@@ -258,3 +258,17 @@ func (tx *Tx) DeleteVM(id int64) error {
 	}
 	return nil
 }
+
+// VMNames returns the names of an owner's VMs in lower case.
+func (tx *Tx) VMNames(ownerID int64) (map[string]bool, error) {
+	names, err := collect(tx, func(r row) (name string, err error) { return name, r.Scan(&name) },
+		`SELECT lower(v.name) FROM vms v WHERE v.owner_id = $1 AND v.state <> 5`, ownerID)
+	if err != nil {
+		return nil, fmt.Errorf("read names of vms: %w", err)
+	}
+	taken := make(map[string]bool, len(names))
+	for _, n := range names {
+		taken[n] = true
+	}
+	return taken, nil
+}
