@@ -234,7 +234,7 @@ func TestListRefusals(t *testing.T) {
 			{baadal.ListQuery{Limit: 1001}, "limit", "1 to 1000"},
 			{baadal.ListQuery{Limit: -1}, "limit", "1 to 1000"},
 			{baadal.ListQuery{Sort: "colour"}, "sort", "created_at, host, id, name"},
-			{baadal.ListQuery{Filter: "colour:red"}, "filter", "address, datastore, domain"},
+			{baadal.ListQuery{Filter: "colour:red"}, "filter", "address, autostart, cdrom, datastore, domain"},
 			{baadal.ListQuery{Filter: "state:red"}, "filter", "running, off"},
 			{baadal.ListQuery{After: "red"}, "after", "next of the page before"},
 			{baadal.ListQuery{After: next, Sort: "id"}, "after", "another sort"},
