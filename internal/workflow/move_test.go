@@ -137,7 +137,7 @@ func TestMoveLeavesItsBase(t *testing.T) {
 		t.Fatalf("bases: %+v", bases)
 	}
 	done := c.ended(t, c.move(t, baadal.VMMove{}).ID)
-	if done.State != baadal.TaskSuccess || !strings.Contains(done.Message, "its disk is flat now") {
+	if done.State != baadal.TaskSuccess || !strings.Contains(done.Message, "it is flat now") {
 		t.Fatalf("%s: %s", done.State, done.Message)
 	}
 	if bases := c.bases(t); bases[0].Standing != 1 {

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -52,7 +53,7 @@ type removal struct {
 // stood is what the preflight found.
 type stood struct {
 	Snapshots []baadal.DomainSnapshot `json:"snapshots"`
-	Depth     int                     `json:"depth"` // files that the first disk stands on
+	Depth     int                     `json:"depth"` // files that the deepest disk stands on
 	Bytes     map[int64]int64         `json:"bytes"` // virtual size of each disk
 }
 
@@ -199,24 +200,17 @@ func (m *removal) known(s sighting) error {
 	return nil
 }
 
-// measureMove reads the sizes of the disks, and what the first one stands on.
+// measureMove reads the sizes of the disks, and what they stand on.
 func (w *Workflows) measureMove(ctx context.Context, m *removal) error {
 	m.before.Bytes = map[int64]int64{}
 	for _, k := range m.moving {
-		info, err := w.sys.Sizer.DiskInfo(ctx, m.host, m.move(k).From)
-		if err != nil {
-			return err
-		}
-		m.before.Bytes[k.ID] = info.VirtualSize
-		if !k.First() {
-			continue
-		}
 		chain, err := w.sys.Bases.DiskChain(ctx, m.host, baadal.DiskFreeze{DiskFile: m.move(k).From})
 		if err != nil {
 			return err
 		}
-		if m.before.Depth = chain.Depth; chain.Snapshots > 0 && !m.before.whole() {
-			return baadal.Errorf(baadal.Conflict, "the disk of %s holds snapshots that its host does not know", m.vm.Name).WithCode("snapshot_unusable").
+		m.before.Bytes[k.ID], m.before.Depth = chain.Bytes, max(m.before.Depth, chain.Depth)
+		if chain.Snapshots > 0 && !m.before.whole() {
+			return baadal.Errorf(baadal.Conflict, "%s holds snapshots that the host of %s does not know", k.Name, m.vm.Name).WithCode("snapshot_unusable").
 				WithDetail("a copy would lose them").WithNext("Tell the host of them again", "baadal audit --repair")
 		}
 	}
@@ -325,9 +319,9 @@ func vmMoved(tx *store.Tx, r *task.Run) (string, error) {
 	words := fmt.Sprintf("%s is migrated to datastore %s successfully", vm.Name, there)
 	switch {
 	case before.Depth > 0 && before.whole():
-		words += "; with its snapshots, its disk still stands on what it stood on"
+		words += "; with its snapshots, it still stands on what it stood on"
 	case before.Depth > 0:
-		words += "; its disk is flat now and stands on nothing any more"
+		words += "; it is flat now and stands on nothing any more"
 	}
 	if rest.Words != "" {
 		words += "; its old files could not be removed: " + rest.Words
@@ -367,24 +361,24 @@ func endMove(tx *store.Tx, r *task.Run) (vm baadal.VM, there string, err error) 
 		return vm, "", err
 	}
 	for _, id := range params.Disks {
-		name, at := baadal.FirstTarget, vm.DatastoreID
-		if id != 0 {
-			k, err := tx.Disk(id)
-			if err != nil {
-				return vm, "", err
-			}
-			name, at = k.Name, k.DatastoreID
+		k, err := tx.FirstDisk(vm)
+		if err == nil && id != 0 {
+			k, err = tx.Disk(id)
 		}
-		if at != params.To {
-			continue
-		}
-		if there, err = diskMoved(tx, r, vm, name, from, params.To); err != nil {
+		if err != nil {
 			return vm, "", err
 		}
-		if !before.whole() {
-			if err := standAlone(tx, vm, id); err != nil {
-				return vm, "", err
-			}
+		if k.DatastoreID != params.To {
+			continue
+		}
+		if there, err = diskMoved(tx, r, vm, k.FileName(), from, params.To); err != nil {
+			return vm, "", err
+		}
+		if before.whole() || k.BaseID == 0 {
+			continue
+		}
+		if err := errors.Join(setDisk(tx, vm.ID, id, k.File, 0), freeBase(tx, k.BaseID)); err != nil {
+			return vm, "", err
 		}
 	}
 	return vm, there, nil
