@@ -29,7 +29,7 @@ func (s *Service) InsertCDROM(ctx context.Context, a baadal.Actor, ref string, i
 		if err := tx.Lock("placement"); err != nil {
 			return p, err
 		}
-		t, err := tx.TemplateFor(in.ISO, a.Sees(baadal.ActionVMRead))
+		t, err := tx.TemplateFor(in.ISO, a.Sees(baadal.ActionTemplatePrivate))
 		if err != nil {
 			return p, fieldOf(err, "iso")
 		}
