@@ -36,6 +36,7 @@ func (c *cli) templateListing() listing[baadal.Template] {
 			{title: "File", right: true, cell: func(t baadal.Template) string { return bytesText(t.FileSize) }, drop: 5},
 			{title: "VMs", right: true, cell: func(t baadal.Template) string { return fmt.Sprint(t.VMs) }, drop: 3},
 			{title: "Datastore", cell: func(t baadal.Template) string { return t.Datastore }, drop: 4, min: 9},
+			{title: "Owner", cell: func(t baadal.Template) string { return dash(t.Owner) }, drop: 2, min: 6},
 			{title: "Imported", cell: func(t baadal.Template) string { return agoText(c.now(), t.CreatedAt) }, drop: 6},
 		},
 	}
@@ -59,6 +60,7 @@ func (c *cli) showTemplate(t baadal.Template) {
 		{"Task", taskRefText(t.Task)},
 		{"Disk", disk},
 		{"File", fmt.Sprintf("%s, %s, %s", t.File, t.Format, bytesText(t.FileSize))},
+		{"Owner", t.Owner},
 		{"Datastore", t.Datastore},
 		{"SHA256", t.SHA256},
 		{"Came from", t.Source},
