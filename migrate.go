@@ -55,6 +55,7 @@ type MigrationProgress struct {
 	Remaining int64         // bytes
 	Rate      int64         // bytes per second; 0 if not known
 	Pass      int           // over the memory, from 1; 0 if not known
+	PostCopy  bool          // the guest goes on on the destination, without all of its memory until the end
 	Downtime  time.Duration // how long the guest stood still; known at the end
 }
 

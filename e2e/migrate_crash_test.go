@@ -83,6 +83,7 @@ func (c *chaos) furnish(ctx context.Context, t *testing.T, i int) {
 	t.Helper()
 	vm := guest(ctx, t, baadal.VMCreate{Name: fmt.Sprintf("chaos%d", i), Host: fmt.Sprintf("host%d", i+1)})
 	c.vms = append(c.vms, &chaosVM{VM: vm})
+	stayOff(ctx, t, vm)
 	for _, name := range []string{"one", "two"} {
 		ssh(ctx, t, vm, "echo "+name+" > /root/"+name+"; sync")
 		ch, err := cloud.Client.CreateSnapshot(ctx, vm.UUID, baadal.SnapshotCreate{Name: name}, baadal.ChangeOptions{})
@@ -148,7 +149,7 @@ func (c *chaos) loseHost(ctx context.Context, t *testing.T) {
 	if err := theLab.Kill(ctx, victim); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Duration(c.rnd.IntN(2000)) * time.Millisecond)
+	time.Sleep(time.Duration(c.rnd.IntN(6000)) * time.Millisecond)
 	if err := theLab.Boot(ctx, victim); err != nil {
 		t.Fatal(err)
 	}

@@ -95,10 +95,16 @@ func (m *move) setFlags(opt baadal.Migration) {
 		host = "[" + host + "]"
 	}
 	m.params = []golibvirt.TypedParam{stringParam(golibvirt.MigrateParamURI, "tcp://"+host)}
-	if opt.BandwidthMiBs > 0 {
-		m.params = append(m.params, golibvirt.TypedParam{
-			Field: golibvirt.MigrateParamBandwidth, Value: *golibvirt.NewTypedParamValueUllong(uint64(opt.BandwidthMiBs)), //nolint:gosec // it is positive
-		})
+	limits := []string{golibvirt.MigrateParamBandwidth}
+	if m.mayPostCopy {
+		limits = append(limits, golibvirt.MigrateParamBandwidthPostcopy)
+	}
+	for _, name := range limits {
+		if opt.BandwidthMiBs > 0 {
+			m.params = append(m.params, golibvirt.TypedParam{
+				Field: name, Value: *golibvirt.NewTypedParamValueUllong(uint64(opt.BandwidthMiBs)), //nolint:gosec // it is positive
+			})
+		}
 	}
 }
 
@@ -224,6 +230,7 @@ func (m *move) look(ctx context.Context) error {
 		if p.Processed != m.seen.Processed || p.Remaining != m.seen.Remaining {
 			m.moved = now
 		}
+		p.PostCopy = m.postCopy
 		m.seen = p
 		m.progress(p)
 		if m.mayPostCopy && !m.postCopy && p.Pass >= postCopyFrom {
@@ -235,19 +242,6 @@ func (m *move) look(ctx context.Context) error {
 			WithDetail("nothing was copied for %s; %d MiB remained", still.Round(time.Second), p.Remaining>>20)
 	}
 	return nil
-}
-
-// startPostCopy lets the guest go on on the destination, which fetches the rest
-// of its memory as it needs it. If that is refused the copying goes on as before.
-func (m *move) startPostCopy(ctx context.Context) {
-	short, stop := context.WithTimeout(ctx, 5*time.Second)
-	defer stop()
-	_, err := do(short, m.h, m.srcHost, "start post-copy", func(rpc *golibvirt.Libvirt) (struct{}, error) {
-		return struct{}{}, rpc.DomainMigrateStartPostCopy(m.dom, 0)
-	})
-	if m.postCopy = err == nil; err != nil {
-		m.h.opts.Logger.Info("post-copy not started", "host", m.srcHost.Name, "error", err)
-	}
 }
 
 // stats reads how the domain's job is, on the connection for calls.
@@ -294,6 +288,7 @@ func (m *move) completed(ctx context.Context) baadal.MigrationProgress {
 	if !ok {
 		return m.seen
 	}
+	p.PostCopy = m.postCopy
 	return p
 }
 
@@ -326,36 +321,6 @@ func (m *move) callFinish(ctx context.Context, ck cookie, cancelled bool) (cooki
 		_, c.data, err = rpc.DomainMigrateFinish3Params(params, ck.data, m.dstFlags(), flag(cancelled))
 		return c, err
 	})
-}
-
-// fetchRest is finish of a post-copy: it lasts until the destination has all of
-// the memory, or nothing of it moves any more.
-func (m *move) fetchRest(ctx context.Context, ck cookie) (cookie, error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	type answer struct {
-		ck  cookie
-		err error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		ck, err := m.callFinish(ctx, ck, false)
-		done <- answer{ck, err}
-	}()
-	tick := time.NewTicker(migrateLook)
-	defer tick.Stop()
-	for {
-		select {
-		case a := <-done:
-			return a.ck, a.err
-		case <-m.dst.conn.done:
-			return cookie{}, m.dst.lost("fetch the rest of the memory", nil)
-		case <-tick.C:
-			if err := m.look(ctx); err != nil {
-				return cookie{}, err
-			}
-		}
-	}
 }
 
 // confirm ends the source's half: it stops there, or runs on if cancelled.
@@ -453,20 +418,6 @@ func (h *Hypervisor) Half(ctx context.Context, host baadal.Host, uuid string) (b
 		return baadal.DomainHalf{}, nil
 	}
 	return half, err
-}
-
-// inPostCopy reports whether a domain has only a part of its memory.
-func inPostCopy(state golibvirt.DomainState, reason int32) bool {
-	switch state {
-	case golibvirt.DomainRunning:
-		r := golibvirt.DomainRunningReason(reason)
-		return r == golibvirt.DomainRunningPostcopy || r == golibvirt.DomainRunningPostcopyFailed
-	case golibvirt.DomainPaused:
-		r := golibvirt.DomainPausedReason(reason)
-		return r == golibvirt.DomainPausedPostcopy || r == golibvirt.DomainPausedPostcopyFailed
-	default:
-		return false
-	}
 }
 
 // ResumeMigrated lets a domain run on that a broken migration left standing. One

@@ -131,6 +131,16 @@ func startDue(tx *store.Tx, d store.Due) error {
 	if n, err := tx.StartsOnHost(h.ID); err != nil || n >= startsAtOnce {
 		return err
 	}
+	reason, err := startForbidden(tx, vm)
+	if err != nil {
+		return err
+	}
+	if reason != "" {
+		if err := tx.ForgetDue(vm.ID); err != nil {
+			return err
+		}
+		return note(tx, "vm", subject, vm.Generation, "not started: "+reason, vm.OwnerID, vm.OrganisationID, nil)
+	}
 	t := systemTask(baadal.TaskVMStart, subject)
 	t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, startCost
 	if err := tx.InsertTask(&t); err != nil {

@@ -61,7 +61,7 @@ func (v *Hypervisor) Migrate(ctx context.Context, src, dst baadal.Host, uuid str
 		return done, err
 	}
 	ram := int64(live.RAMMiB) << 20
-	done = baadal.MigrationProgress{Total: ram, Processed: ram, Downtime: 50 * time.Millisecond}
+	done = baadal.MigrationProgress{Total: ram, Processed: ram, Downtime: 50 * time.Millisecond, PostCopy: opt.PostCopy}
 	return done, v.w.call(after, "hypervisor.migrate_confirm", src, func(h *host) error {
 		if d := h.Domains[uuid]; d != nil {
 			v.w.stop(d, baadal.VMOff, v.w.now())
@@ -105,7 +105,7 @@ func (v *Hypervisor) perform(ctx context.Context, src, dst baadal.Host, uuid str
 				return interrupted(op, err)
 			}
 			p := baadal.MigrationProgress{Total: ram, Processed: ram * int64(i+1) / slices}
-			p.Remaining = ram - p.Processed
+			p.Remaining, p.PostCopy = ram-p.Processed, opt.PostCopy && i > slices/2
 			if took > 0 {
 				p.Rate = int64(float64(ram) / took.Seconds())
 			}

@@ -217,9 +217,16 @@ func (w *Workflows) moveDomain(ctx context.Context, r *task.Run, v voyage, state
 		if p.Rate > 0 {
 			words += fmt.Sprintf(", %d MiB/s", p.Rate>>20)
 		}
-		r.Progress(p.Share(), words+fmt.Sprintf(", %d MiB remain", p.Remaining>>20))
+		words += fmt.Sprintf(", %d MiB remain", p.Remaining>>20)
+		if p.PostCopy {
+			words += fmt.Sprintf("; it goes on on %s already", v.to.Name)
+		}
+		r.Progress(p.Share(), words)
 	})
-	if err == nil {
+	switch {
+	case err == nil && done.PostCopy:
+		r.Detail("in %s, the last part of its memory by post-copy", time.Since(begun).Round(10*time.Millisecond))
+	case err == nil:
 		r.Detail("in %s, the guest stood still for %s", time.Since(begun).Round(10*time.Millisecond), done.Downtime)
 	}
 	return err
