@@ -51,11 +51,13 @@ var imports = map[string][]string{
 	"cmd/baadal":      {"*"},
 
 	// what tests share
+	"internal/needs":               {},
 	"internal/store/storetest":     {"", "internal/store"},
 	"internal/task/tasktest":       {"", "internal/store", "internal/store/storetest", "internal/task", "internal/simulator"},
-	"internal/libvirt/libvirttest": {"", "internal/ssh", "internal/libvirt"},
+	"internal/libvirt/libvirttest": {"", "internal/needs", "internal/ssh", "internal/libvirt"},
 	"internal/server/servertest":   {"", "internal/auth", "internal/server", "internal/service", "internal/store", "internal/store/storetest", "internal/task"},
 	"docs":                         {},
+	"internal/proof":               {}, // only tests: what is shown of all operations together, on the simulator
 	"e2e":                          {"", "client", "internal/lab", "internal/demo"},
 }
 

@@ -18,18 +18,10 @@ import (
 
 	"baadal"
 	"baadal/internal/cloudinit"
+	"baadal/internal/needs"
 )
 
 var update = flag.Bool("update", false, "write testdata/*.golden anew")
-
-// skip leaves out a test that cannot run here, unless skipping is forbidden.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") != "" {
-		t.Fatal("skipping is not allowed: " + why)
-	}
-	t.Skip(why)
-}
 
 const (
 	key1 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGmZ anna@desk"
@@ -110,9 +102,7 @@ func TestSeed(t *testing.T) {
 // Another reader than the library that wrote it.
 func TestSeedIsoinfo(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("isoinfo"); err != nil {
-		skip(t, "no isoinfo")
-	}
+	needs.Programs(t, "isoinfo")
 	iso, err := cloudinit.Seed(full)
 	if err != nil {
 		t.Fatal(err)

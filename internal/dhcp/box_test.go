@@ -22,17 +22,9 @@ import (
 
 	"baadal"
 	"baadal/internal/dhcp"
+	"baadal/internal/needs"
 	"baadal/internal/ssh"
 )
-
-// skip leaves out a test that cannot run here, unless skipping is forbidden.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") != "" {
-		t.Fatal("skipping is not allowed: " + why)
-	}
-	t.Skip(why)
-}
 
 var boxHost = baadal.Host{ID: 9, Name: "dhcpbox"}
 
@@ -73,13 +65,9 @@ cd %s; [ -s pid ] && grep -q '^State:.[RSD]' "/proc/$(cat pid)/status"
 // newBox makes a box. The server is not started.
 func newBox(t *testing.T) *box {
 	t.Helper()
-	for _, tool := range []string{"/usr/sbin/dhcpd", "unshare", "nsenter", "ip", "setsid", "flock"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, err.Error())
-		}
-	}
+	needs.Programs(t, "/usr/sbin/dhcpd", "unshare", "nsenter", "ip", "setsid", "flock")
 	if os.Geteuid() != 0 {
-		skip(t, "network namespaces need root")
+		needs.Skip(t, "network namespaces need root")
 	}
 	b := &box{t: t, dir: t.TempDir()}
 	b.server, b.client = b.namespace(), b.namespace()
@@ -104,7 +92,7 @@ func (b *box) namespace() int {
 	b.t.Helper()
 	cmd := exec.Command("unshare", "-n", "sleep", "1000")
 	if err := cmd.Start(); err != nil {
-		skip(b.t, "no network namespace: "+err.Error())
+		needs.Skip(b.t, "no network namespace: "+err.Error())
 	}
 	b.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	own, _ := os.Readlink("/proc/self/ns/net")
@@ -114,7 +102,7 @@ func (b *box) namespace() int {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	skip(b.t, "no network namespace")
+	needs.Skip(b.t, "no network namespace")
 	return 0
 }
 

@@ -19,17 +19,9 @@ import (
 
 	"baadal"
 	"baadal/internal/disk"
+	"baadal/internal/needs"
 	"baadal/internal/ssh"
 )
-
-// skip leaves out a test that cannot run here, unless skipping is forbidden.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") != "" {
-		t.Fatal("skipping is not allowed: " + why)
-	}
-	t.Skip(why)
-}
 
 var testHost = baadal.Host{ID: 1, Name: "host1", Address: "127.0.0.1"}
 
@@ -77,14 +69,10 @@ const (
 // newStore mounts a tmpfs of so many MiB as a datastore.
 func newStore(t *testing.T, mib int) baadal.Datastore {
 	t.Helper()
-	for _, tool := range []string{"qemu-img", "mountpoint", "prlimit"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, "no "+tool)
-		}
-	}
+	needs.Programs(t, "qemu-img", "mountpoint", "prlimit")
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0755", mib)); err != nil {
-		skip(t, "cannot mount a tmpfs: "+err.Error())
+		needs.Skip(t, "cannot mount a tmpfs: "+err.Error())
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"baadal"
+	"baadal/internal/needs"
 )
 
 // hold opens a disk for writing as a QEMU does, until the returned function is
@@ -43,9 +44,7 @@ func hold(t *testing.T, file string) (release func()) {
 // TestOpenDiskIsNotArchived: a disk that some QEMU writes to stays where it is.
 func TestOpenDiskIsNotArchived(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("qemu-io"); err != nil {
-		skip(t, "no qemu-io")
-	}
+	needs.Programs(t, "qemu-io")
 	d, ds := newDisks(t, 32)
 	ctx := t.Context()
 	must(t, d.CreateImage(ctx, testHost, image(ds, "a", uuidA)))

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"baadal/internal/lab"
+	"baadal/internal/needs"
 )
 
 func TestParseStat(t *testing.T) {
@@ -202,7 +203,7 @@ func TestNoLab(t *testing.T) {
 	t.Parallel()
 	l, err := lab.Open(t.TempDir())
 	if err != nil {
-		skip(t, "no cgroups: %v", err)
+		needs.Skip(t, "no cgroups: "+err.Error())
 	}
 	if _, err := l.Status(); !errors.Is(err, lab.ErrNotUp) {
 		t.Errorf("Status: %v", err)
@@ -226,7 +227,7 @@ func TestOneLabHasOneName(t *testing.T) {
 	}
 	a, err := lab.Open(filepath.Join(dir, "real"))
 	if err != nil {
-		skip(t, "no cgroups: %v", err)
+		needs.Skip(t, "no cgroups: "+err.Error())
 	}
 	b, err := lab.Open(filepath.Join(dir, "alias"))
 	if err != nil {

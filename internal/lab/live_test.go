@@ -14,16 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"baadal/internal/lab"
+	"baadal/internal/needs"
 )
-
-// skip is for what a machine lacks. Where everything is to be tested, that is a failure.
-func skip(t *testing.T, format string, arg ...any) {
-	t.Helper()
-	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") != "" {
-		t.Fatalf("skipping is not allowed: "+format, arg...)
-	}
-	t.Skipf(format, arg...)
-}
 
 // needLab is for tests on real labs: they take root, time and memory, and run when they are asked for.
 func needLab(t *testing.T) {
@@ -32,7 +24,7 @@ func needLab(t *testing.T) {
 		t.Skip("a test on a real lab: set BAADAL_TEST_LAB=1")
 	}
 	if problems := lab.Check(t.Context()); len(problems) > 0 {
-		skip(t, "%v", &lab.CheckError{Problems: problems})
+		needs.Skip(t, (&lab.CheckError{Problems: problems}).Error())
 	}
 }
 

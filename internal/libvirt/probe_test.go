@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"baadal/internal/libvirt"
-	"baadal/internal/libvirt/libvirttest"
+	"baadal/internal/needs"
 )
 
 // TestBootSector boots the probe under QEMU's emulation: it must end by itself
@@ -19,7 +19,7 @@ func TestBootSector(t *testing.T) {
 	t.Parallel()
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
-		libvirttest.Skip(t, "no QEMU: "+err.Error())
+		needs.Skip(t, "no QEMU: "+err.Error())
 	}
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(disk, libvirt.BootSector(), 0o600); err != nil {

@@ -17,18 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"baadal"
+	"baadal/internal/needs"
 	"baadal/internal/probe"
 	"baadal/internal/ssh"
 )
-
-// skip leaves out a test that cannot run here, unless skipping is forbidden.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") != "" {
-		t.Fatal("skipping is not allowed: " + why)
-	}
-	t.Skip(why)
-}
 
 var testHost = baadal.Host{ID: 1, Name: "host1", Address: "127.0.0.1"}
 
@@ -288,7 +280,7 @@ func TestProbeHere(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "size=64k"); err != nil {
-			skip(t, "cannot mount a tmpfs: "+err.Error())
+			needs.Skip(t, "cannot mount a tmpfs: "+err.Error())
 		}
 		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 		return baadal.Datastore{Name: name, Path: dir}
@@ -373,11 +365,7 @@ func TestFingerprint(t *testing.T) {
 // VLANs from a real ovsdb-server.
 func TestVLANs(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"ovsdb-server", "ovsdb-tool", "ovs-vsctl"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, "no "+tool)
-		}
-	}
+	needs.Programs(t, "ovsdb-server", "ovsdb-tool", "ovs-vsctl")
 	dir := t.TempDir()
 	env := []string{"OVS_RUNDIR=" + dir}
 	run := func(argv ...string) {

@@ -21,19 +21,11 @@ import (
 	cryptossh "golang.org/x/crypto/ssh"
 
 	"baadal"
+	"baadal/internal/needs"
 	"baadal/internal/ssh"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// skip leaves out a test that cannot run here, unless skipping is forbidden.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") != "" {
-		t.Fatal("skipping is not allowed: " + why)
-	}
-	t.Skip(why)
-}
 
 // daemon is a real sshd of the test's own.
 type daemon struct {
@@ -69,10 +61,10 @@ func (d *daemon) start(t *testing.T) {
 	t.Helper()
 	bin, err := exec.LookPath("/usr/sbin/sshd")
 	if err != nil {
-		skip(t, "no sshd: "+err.Error())
+		needs.Skip(t, "no sshd: "+err.Error())
 	}
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-		skip(t, "sshd needs /run/sshd: "+err.Error())
+		needs.Skip(t, "sshd needs /run/sshd: "+err.Error())
 	}
 	_, port, _ := net.SplitHostPort(d.addr)
 	conf := filepath.Join(d.dir, "sshd_config")

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"baadal/internal/needs"
 )
 
 // nobody is the user and group that a root test runs its libvirtd as.
@@ -23,7 +25,7 @@ func StartDaemon(t *testing.T) (socket string) {
 	t.Helper()
 	bin, err := exec.LookPath("/usr/sbin/libvirtd")
 	if err != nil {
-		Skip(t, "no libvirtd: "+err.Error())
+		needs.Skip(t, "no libvirtd: "+err.Error())
 	}
 	dir, err := os.MkdirTemp("", "lv") // t.TempDir can be too long for a socket
 	if err != nil {
@@ -63,13 +65,4 @@ func Dialer(socket string) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-}
-
-// Skip leaves out a test that cannot run here, unless skipping is forbidden.
-func Skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") != "" {
-		t.Fatal("skipping is not allowed: " + why)
-	}
-	t.Skip(why)
 }
