@@ -81,12 +81,10 @@ var technologies = map[string][]string{
 
 var forbiddenNames = regexp.MustCompile(`^(utils?|helpers?|common|shared|types?|models?|misc)$`)
 
-// Limits on size. Functions in test files may be longer: a table is not code.
+// Limits on the arrows.
 const (
-	maxFileLines     = 500
-	maxFunctionLines = 80
-	maxChain         = 6 // packages, from cmd to the root package
-	maxFanOut        = 8
+	maxChain  = 6 // packages, from cmd to the root package
+	maxFanOut = 8
 )
 
 // sourceFile is one parsed Go file.
@@ -286,27 +284,6 @@ func TestPackagesAreNamedAndDescribed(t *testing.T) {
 		}
 		if !onlyTests && len(strings.Fields(doc)) < 8 {
 			t.Errorf("%s has no package comment that says what it is for", display(dir))
-		}
-	}
-}
-
-func TestFilesAndFunctionsAreSmall(t *testing.T) {
-	t.Parallel()
-	packages, fset := parseSource(t)
-	for _, p := range packages {
-		for _, f := range p.files {
-			if f.lines > maxFileLines {
-				t.Errorf("%s has %d lines, more than %d", f.path, f.lines, maxFileLines)
-			}
-			for _, decl := range f.ast.Decls {
-				fn, ok := decl.(*ast.FuncDecl)
-				if !ok || f.test {
-					continue
-				}
-				if n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1; n > maxFunctionLines {
-					t.Errorf("%s: %s has %d lines, more than %d", fset.Position(fn.Pos()), fn.Name.Name, n, maxFunctionLines)
-				}
-			}
 		}
 	}
 }
