@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -82,21 +83,18 @@ func TestFullDatastore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	up := upload(ctx, t, image)
-	c, err := cloud.Client.ImportTemplate(ctx, baadal.TemplateImport{Name: "toolarge", Datastore: "small", UploadID: up}, baadal.ChangeOptions{})
+	f, err := os.Open(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := cloud.Client.WaitTask(ctx, c.Task.ID, nil)
-	if err != nil {
-		t.Fatal(err)
+	defer f.Close()
+	_, err = cloud.Client.Upload(ctx, "small", f, -1, nil)
+	if baadal.CodeOf(err) != "datastore_full" {
+		t.Errorf("an upload to a full datastore: %v", err)
 	}
-	if done.State != baadal.TaskFailed || done.Code != "datastore_full" {
-		t.Errorf("ends as %s, code %q: %s", done.State, done.Code, done.Message)
-	}
-	t.Log(done.Message)
-	if left := node(ctx, t, "host1", "ls", "-A", "/mnt/small/vm_templates"); left != "" {
-		t.Errorf("left in vm_templates: %s", left)
+	t.Log(err)
+	if left := node(ctx, t, "host1", "sh", "-c", "ls -A /mnt/small/vm_templates /mnt/small/vm_migration_data"); left != "/mnt/small/vm_migration_data:\n\n/mnt/small/vm_templates:" {
+		t.Errorf("left: %s", left)
 	}
 	node(ctx, t, "host1", "rm", "/mnt/small/ballast")
 	if _, err := cloud.Client.RemoveDatastore(ctx, ds.Resource.Name, baadal.ChangeOptions{}); err != nil {

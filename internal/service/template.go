@@ -17,7 +17,10 @@ func templateSubject(t baadal.Template) baadal.Subject {
 
 // Templates lists the templates.
 func (s *Service) Templates(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (list baadal.List[baadal.Template], err error) {
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { list, err = tx.Templates(q, a.Sees(baadal.ActionTemplatePrivate)); return err })
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
+		list, err = tx.Templates(q, a.Sees(baadal.ActionTemplatePrivate))
+		return err
+	})
 	for i := range list.Items {
 		templateActions(a, &list.Items[i])
 	}
@@ -26,7 +29,10 @@ func (s *Service) Templates(ctx context.Context, a baadal.Actor, q baadal.ListQu
 
 // Template returns one template by id or name.
 func (s *Service) Template(ctx context.Context, a baadal.Actor, ref string) (t baadal.Template, err error) {
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplatePrivate)); return err })
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
+		t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplatePrivate))
+		return err
+	})
 	templateActions(a, &t)
 	return t, err
 }

@@ -144,7 +144,10 @@ func (s *Service) AdoptVM(ctx context.Context, a baadal.Actor, in baadal.VMAdopt
 	}
 	if in.Datastore != "" {
 		var ds baadal.Datastore
-		err := s.db.View(ctx, func(tx *store.Tx) (err error) { ds, err = tx.DatastoreByRef(in.Datastore); return fieldOf(err, "datastore") })
+		err := s.db.View(ctx, func(tx *store.Tx) (err error) {
+			ds, err = tx.DatastoreByRef(in.Datastore)
+			return fieldOf(err, "datastore")
+		})
 		if err != nil {
 			return c, err
 		}
@@ -185,10 +188,9 @@ func (s *Service) createOfImage(ctx context.Context, a baadal.Actor, n newImage,
 		if vm, choice, err = claimImage(tx, a, n); err != nil {
 			return err
 		}
-		if t, err = newTask(a, n.kind, vmSubject(vm), n.told); err != nil {
+		if t, err = newVMTask(a, n.kind, vm, 2, n.told); err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 2
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}
