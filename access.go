@@ -26,12 +26,15 @@ const (
 	ActionVMEdit     Action = "vm.edit"
 	ActionVMMove     Action = "vm.move" // to another datastore
 
+	ActionVMConsole  Action = "vm.console"  // see its screen and type on it
+
 	ActionVMSaveTemplate Action = "vm.save_template"
 	ActionVMExport       Action = "vm.export"
 	ActionVMImport       Action = "vm.import"
 	ActionVMLaunch       Action = "vm.launch" // from an image that lies on a datastore: it could be anybody's
 	ActionVMAdopt        Action = "vm.adopt"
 	ActionUpload         Action = "upload"
+	ActionVMFlatten      Action = "vm.flatten"
 
 	ActionDiskAdd    Action = "disk.add"
 	ActionDiskAttach Action = "disk.attach"
@@ -133,6 +136,7 @@ var permissions = map[Action]permission{
 	ActionVMMigrate:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionVMMove:           {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionVMPassword:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
+	ActionVMConsole:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMSuspend:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMResume:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMReset:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
@@ -145,6 +149,7 @@ var permissions = map[Action]permission{
 	ActionVMLaunch:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionVMAdopt:          {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionUpload:           {ScopeNone, ScopeNone, ScopeOwn, ScopeAny},
+	ActionVMFlatten:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionDiskAdd:          {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionDiskAttach:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionDiskDetach:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},

@@ -2,6 +2,7 @@ package baadal
 
 import (
 	"path"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type VMClone struct {
 	Start bool   `json:"start,omitempty" doc:"Start the clones; otherwise they end shut off."`
 
 	Affinity []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that the clones become members of. Those of the parent are not joined; the hosts that it may run on hold for its clones too."`
+	WithoutDisks bool `json:"without_disks,omitempty" doc:"Leave out the extra disks; otherwise each clone gets those that the VM has attached, as they are at the same moment."`
 }
 
 // Validate checks the wish by itself and fills in the defaults.
@@ -44,7 +46,7 @@ type Base struct {
 	Origin      string // identity of the VM whose disk it was
 	SizeGiB     int
 	State       string
-	Standing    int // VMs, deleted ones that can be restored included, and bases that stand on it
+	Standing    int // VMs and extra disks, deleted ones that can be restored included, and bases that stand on it
 	CreatedAt   time.Time
 }
 
@@ -75,26 +77,57 @@ func (d *Datastore) DiskPath(vm *VM) string {
 
 // DiskFreeze says which disk of which VM becomes a base.
 type DiskFreeze struct {
-	Datastore Datastore
-	Base      string // the base's UUID
-	Identity  string // of the VM
-	UUID      string // of the VM
-	File      string // name of the VM's disk in its folder
-	Overlay   string // name of the disk that takes its place, standing on the base
-	Bytes     int64  // virtual size
+	DiskFile        // the disk as it is
+	Base     string // the base's UUID
+	Overlay  string // name of the disk that takes its place, standing on the base
+	Bytes    int64  // virtual size
 }
 
 // Old is the path of the disk that becomes the base.
-func (f *DiskFreeze) Old() string { return path.Join(f.Datastore.ImageDir(f.Identity), f.File) }
+func (f *DiskFreeze) Old() string { return f.Path() }
 
 // New is the path of the overlay that takes its place.
-func (f *DiskFreeze) New() string { return path.Join(f.Datastore.ImageDir(f.Identity), f.Overlay) }
+func (f *DiskFreeze) New() string { return path.Join(path.Dir(f.Path()), f.Overlay) }
+
+// OverlayName is the name of the overlay that takes the place of a disk whose
+// file becomes a base; name is the one that the disk was made with.
+func OverlayName(name, base string) string {
+	return strings.TrimSuffix(name, ".qcow2") + "." + base[:min(len(base), 8)] + ".qcow2"
+}
 
 // DiskChain is what a disk image consists of.
 type DiskChain struct {
-	Depth     int   // files below it: 0 for a disk that stands on nothing
-	Snapshots int   // internal ones in the image
-	Bytes     int64 // virtual size
+	Depth     int    // files below it: 0 for a disk that stands on nothing
+	Snapshots int    // internal ones in the image
+	Bytes     int64  // virtual size
+	Root      string // path of the template at the bottom; empty if there is none
+	Format    string // the template's
+	Between   int64  // what the files between the disk and its template occupy, bytes
+}
+
+// DiskForks are folders of VMs that are made with one look at their datastore,
+// all of first disks or all of extra ones.
+type DiskForks struct {
+	Datastore Datastore
+	Extra     bool   // folders of extra disks
+	Turn      string // UUID of a base: two calls with the same one take turns on a host
+	Folders   []DiskFork
+}
+
+// DiskFork is the folder of one VM, with disks that stand on bases.
+type DiskFork struct {
+	Identity string
+	UUID     string
+	Seed     []byte // of a folder of first disks
+	Disks    []ForkedDisk
+}
+
+// ForkedDisk is a disk on a base.
+type ForkedDisk struct {
+	Name  string
+	ID    int64  // of an extra disk
+	Base  string // the base's UUID
+	Bytes int64  // virtual size
 }
 
 // BaseCopy is the path of a base's image while it is copied.

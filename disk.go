@@ -31,7 +31,7 @@ type Disk struct {
 	ID             int64             `json:"id" doc:"0 for the first disk."`
 	VMID           int64             `json:"vm_id"`
 	VM             string            `json:"vm"`
-	Name           string            `json:"name" doc:"Of its file."`
+	Name           string            `json:"name" doc:"Of its file, when it was made."`
 	Generation     int64             `json:"generation"`
 	Target         string            `json:"target,omitempty" doc:"Where the guest has it: vda, vdb …; empty while it is not attached."`
 	Serial         string            `json:"serial,omitempty" doc:"By which the guest knows it for sure: /dev/disk/by-id/virtio-SERIAL."`
@@ -48,6 +48,18 @@ type Disk struct {
 	DeletedAt      *time.Time        `json:"deleted_at,omitempty"`
 	PurgeAfter     *time.Time        `json:"purge_after,omitempty" doc:"A deleted disk can be attached again until then."`
 	Actions        map[string]Access `json:"actions,omitempty"`
+
+	BaseID int64  `json:"-"` // the base that an extra disk stands on; 0 for none
+	File   string `json:"-"` // name of its file, where that is not Name any more
+}
+
+// FileName is the name of the disk's file now. It changes when the VM is
+// cloned: what was the disk is then a base.
+func (d *Disk) FileName() string {
+	if d.File != "" {
+		return d.File
+	}
+	return d.Name
 }
 
 // First reports whether it is the VM's first disk.

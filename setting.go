@@ -42,6 +42,8 @@ const (
 	SettingBackupLimit    = "backup.limit"
 	SettingBackupChain    = "backup.full_every"
 	SettingBackupKeepGone = "backup.retention"
+	SettingChainLimit     = "chain.limit"
+	SettingChainBandwidth = "chain.bandwidth_mibs"
 )
 
 // settingTable lists every setting with its default; the ratios and ports are
@@ -66,6 +68,8 @@ var settingTable = []Setting{
 	{Name: SettingBackupLimit, Default: "3", Type: "int", Doc: "How many backups of their own people may keep of a VM; scheduled ones do not count."},
 	{Name: SettingBackupChain, Default: "7", Type: "int", Doc: "After so many increments on each other the next scheduled backup is a full one."},
 	{Name: SettingBackupKeepGone, Default: "2160h", Type: "duration", Doc: "How long the backups of a VM are kept when it is gone for good."},
+	{Name: SettingChainLimit, Default: "4", Type: "int", Doc: "How many bases a disk may stand on before it is flattened in the background."},
+	{Name: SettingChainBandwidth, Default: "50", Type: "int", Doc: "Most MiB per second that flattening a disk in the background writes; one disk of a host at a time."},
 	{Name: SettingHostSlots, Default: "8", Type: "int", Doc: "Cost of all tasks that may work on one host at a time; a start costs 2."},
 	{Name: SettingHostPatience, Default: "2m", Type: "duration", Doc: "How long the tasks of a host that went down wait for its return; then they are tried once more, and end."},
 }

@@ -59,7 +59,7 @@ const (
 	TaskVMDestroy      TaskKind = "Destroy VM"
 	TaskVMDelete       TaskKind = "Delete VM"
 	TaskVMRestore      TaskKind = "Restore VM"
-	TaskVMMigrate      TaskKind = "Migrate VM Between Hosts" // the specification's name
+	TaskVMMigrate      TaskKind = "Migrate VM Between Hosts"      // the specification's name
 	TaskVMMove         TaskKind = "Migrate VM Between Datastores" // likewise
 	TaskVMPurge        TaskKind = "Purge VM"
 	TaskVMSuspend      TaskKind = "Suspend VM"
@@ -100,6 +100,7 @@ const (
 	TaskBackupDelete   TaskKind = "Delete Backup"
 	TaskCDROMInsert    TaskKind = "Insert CD-ROM"
 	TaskCDROMEject     TaskKind = "Eject CD-ROM"
+	TaskDiskFlatten    TaskKind = "Flatten Disk"
 )
 
 // Task is one durable operation.

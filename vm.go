@@ -79,6 +79,7 @@ type VM struct {
 	RAMMiB     int  `json:"ram_mib"`
 	LiveVCPUs  int  `json:"live_vcpus,omitempty" doc:"How many it runs with, where vcpus holds only from its next cold start on."`
 	LiveRAMMiB int  `json:"live_ram_mib,omitempty" doc:"Memory that it was started with, MiB, where ram_mib holds only from its next cold start on. The larger of both is claimed."`
+	MaxRAMMiB  int  `json:"max_ram_mib,omitempty" doc:"Memory that it can be given while it runs, from its next cold start on, MiB; not claimed until it is given. None: no more than it was started with."`
 	HotCPUs    bool `json:"hot_cpus,omitempty" doc:"vCPUs were added while it runs: no snapshot with memory until its next cold start."`
 
 	DiskGiB int `json:"disk_gib" doc:"Virtual size of the first disk, GiB."`
@@ -240,6 +241,7 @@ var vmTransitions = map[Action][]VMState{
 
 	ActionVMSaveTemplate: {VMRunning, VMPaused, VMOff},
 	ActionVMExport:       {VMRunning, VMPaused, VMOff},
+	ActionVMFlatten:      {VMRunning, VMPaused, VMOff, VMCrashed},
 
 	ActionSnapshotCreate: {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionSnapshotRevert: {VMRunning, VMPaused, VMOff, VMCrashed},
@@ -297,6 +299,7 @@ var savedRefusals = map[Action]string{
 	ActionVMMove:         "it goes on with the disks that it had",
 	ActionVMSaveTemplate: "its disks and its memory must not part",
 	ActionVMExport:       "its disks and its memory must not part",
+	ActionVMFlatten:      "it goes on with the disks that it had",
 	ActionSnapshotCreate: "its disks and its memory must not part",
 	ActionSnapshotRevert: "its disks and its memory must not part",
 	ActionBackupCreate:   "its disks and its memory must not part",
@@ -349,7 +352,7 @@ func (vm *VM) refusal(a Action) error {
 
 var pastTense = map[Action]string{
 	ActionVMStart: "started", ActionVMShutdown: "shut down", ActionVMReboot: "rebooted",
-	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored", ActionVMMigrate: "migrated", ActionVMClone: "cloned", ActionVMMove: "moved",
+	ActionVMDestroy: "destroyed", ActionVMDelete: "deleted", ActionVMRestore: "restored", ActionVMMigrate: "migrated", ActionVMClone: "cloned", ActionVMMove: "moved", ActionVMFlatten: "flattened",
 	ActionVMSuspend: "suspended", ActionVMResume: "resumed", ActionVMReset: "reset", ActionVMSave: "saved", ActionVMEdit: "edited",
 	ActionSnapshotCreate: "snapshotted", ActionSnapshotRevert: "reverted", ActionSnapshotDelete: "parted from a snapshot",
 	ActionBackupCreate: "backed up", ActionBackupReplace: "restored in place",

@@ -13,8 +13,9 @@ import (
 
 const vmCloneLong = `Make clones of a VM, running or off. They are like it in everything that is on its
 disk, in size, network and owner, and each has its own address, host name and console
-password. Clones are thin: the VM's disk is frozen under it and them. A VM with
-snapshots stays as it is, and its disk is copied once. Extra disks are not cloned.
+password. Clones are thin: the VM's disks are frozen under it and them, all at one
+moment. A VM with snapshots stays as it is, and its disks are copied once. Disks
+that are detached are not cloned.
 
     baadal vm clone web1
     baadal vm clone web1 --count 30 --name student --start
@@ -37,6 +38,7 @@ func (c *cli) vmCloneCommand() *cobra.Command {
 	f.StringVar(&in.Name, "name", "", "`beginning` of their names; a number follows (NAME_clone)")
 	f.BoolVar(&in.Full, "full", false, "copy the disk for each instead of sharing a frozen one")
 	f.StringSliceVar(&in.Affinity, "affinity", nil, "affinity `groups` that they join, with commas between them")
+	f.BoolVar(&in.WithoutDisks, "without-disks", false, "leave out the extra disks")
 	f.BoolVar(&in.Start, "start", false, "start them; otherwise they stay off")
 	dryRunFlag(cmd, &a.dryRun)
 	completeFlags(cmd, map[string]completion{"affinity": c.affinityNames(false)})

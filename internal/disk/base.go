@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strconv"
 
 	"baadal"
@@ -13,21 +14,32 @@ import (
 // not disturbed.
 func (d *Disks) DiskChain(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) (baadal.DiskChain, error) {
 	var c baadal.DiskChain
-	if err := checkFreeze(f); err != nil {
+	if err := checkDisk(f.DiskFile); err != nil {
 		return c, err
 	}
-	out, _, err := d.run(ctx, host, f.Datastore, work{script: chainScript, args: []string{f.Identity, f.UUID, f.File}, limit: quick})
+	out, _, err := d.run(ctx, host, f.Datastore, work{script: chainScript, args: []string{f.Dir(), f.UUID, f.Name}, limit: quick})
 	if err != nil {
 		return c, wrap("look at disk", err)
 	}
 	var files []struct {
+		File        string            `json:"filename"`
+		Format      string            `json:"format"`
 		VirtualSize int64             `json:"virtual-size"`
+		ActualSize  int64             `json:"actual-size"`
 		Snapshots   []json.RawMessage `json:"snapshots"`
 	}
 	if err := json.Unmarshal(out, &files); err != nil || len(files) == 0 {
 		return c, fmt.Errorf("look at disk: read qemu-img info: %w", err)
 	}
-	return baadal.DiskChain{Depth: len(files) - 1, Snapshots: len(files[0].Snapshots), Bytes: files[0].VirtualSize}, nil
+	c = baadal.DiskChain{Depth: len(files) - 1, Snapshots: len(files[0].Snapshots), Bytes: files[0].VirtualSize}
+	below := files[1:]
+	if n := len(below); n > 0 && path.Dir(below[n-1].File) == path.Dir(f.Datastore.TemplateFile("x")) {
+		c.Root, c.Format, below = below[n-1].File, below[n-1].Format, below[:n-1]
+	}
+	for _, b := range below {
+		c.Between += b.ActualSize
+	}
+	return c, nil
 }
 
 // ShareDisk gives the disk a second name, as the base, and makes an empty
@@ -37,7 +49,7 @@ func (d *Disks) ShareDisk(ctx context.Context, host baadal.Host, f baadal.DiskFr
 	if f.Bytes <= 0 || f.Bytes > maxVirtualSize {
 		return baadal.Errorf(baadal.Invalid, "a disk of %d bytes is not possible", f.Bytes)
 	}
-	return d.freeze(ctx, host, f, "share disk", shareScript, f.Overlay, strconv.FormatInt(f.Bytes, 10), attempt())
+	return d.freeze(ctx, host, f, "share disk", shareScript, f.Overlay, strconv.FormatInt(f.Bytes, 10), id(f.DiskFile), attempt())
 }
 
 // SealBase makes the base read-only, and removes its name in the folder of a VM
@@ -48,12 +60,12 @@ func (d *Disks) SealBase(ctx context.Context, host baadal.Host, f baadal.DiskFre
 
 // MergeDisk writes back what a VM that is off wrote to its overlay. Idempotent.
 func (d *Disks) MergeDisk(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error {
-	return d.freeze(ctx, host, f, "merge disk", mergeScript, f.Overlay)
+	return d.freeze(ctx, host, f, "merge disk", mergeScript, f.Overlay, id(f.DiskFile), attempt())
 }
 
 // UnshareDisk removes the overlay; the base's file is the VM's disk again. Idempotent.
 func (d *Disks) UnshareDisk(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error {
-	return d.freeze(ctx, host, f, "unshare disk", unshareScript, f.Overlay)
+	return d.freeze(ctx, host, f, "unshare disk", unshareScript, f.Overlay, id(f.DiskFile), attempt())
 }
 
 // PrepareCopy makes the base's folder for a copy, and removes an unfinished one.
@@ -98,19 +110,16 @@ func (d *Disks) freeze(ctx context.Context, host baadal.Host, f baadal.DiskFreez
 	if script == copyScript || script == mergeScript {
 		limit = copies
 	}
-	args = append([]string{f.Identity, f.UUID, f.Base, f.File}, args...)
-	_, _, err := d.run(ctx, host, f.Datastore, work{script: script, args: args, limit: limit})
+	args = append([]string{f.Dir(), f.UUID, f.Base, f.Name}, args...)
+	_, _, err := d.run(ctx, host, f.Datastore, work{script: extraPrelude + script, args: args, limit: limit})
 	return wrap(op, err)
 }
 
 func checkFreeze(f baadal.DiskFreeze) error {
-	if err := checkVM(f.Identity, f.UUID); err != nil {
+	if err := checkDisk(f.DiskFile); err != nil {
 		return err
 	}
 	if err := checkUUID(f.Base); err != nil {
-		return err
-	}
-	if err := checkEntry("disk", f.File); err != nil {
 		return err
 	}
 	return checkEntry("overlay", f.Overlay)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,22 +14,34 @@ import (
 
 	"baadal"
 	"baadal/internal/disk"
+	"baadal/internal/needs"
 )
 
 const uuidBase = "0b6e4d3a-2222-4222-8333-cccccccccccc"
 
 func freezeOf(ds baadal.Datastore) baadal.DiskFreeze {
-	return baadal.DiskFreeze{Datastore: ds, Base: uuidBase, Identity: "a", UUID: uuidA, File: "a.qcow2", Overlay: "a.1.qcow2", Bytes: 16 << 20}
+	return baadal.DiskFreeze{
+		DiskFile: baadal.DiskFile{Datastore: ds, Identity: "a", UUID: uuidA, Name: "a.qcow2"}, Base: uuidBase, Overlay: "a.1.qcow2", Bytes: 16 << 20,
+	}
 }
 
 // pattern writes one byte over the first 64 KiB of a disk, as a guest would.
 func pattern(t *testing.T, file string, b byte) {
 	t.Helper()
-	if _, err := exec.LookPath("qemu-io"); err != nil {
-		skip(t, "no qemu-io")
+	qemuIO(t, file, fmt.Sprintf("write -P %d 0 64k", b))
+}
+
+// qemuIO reads and writes as a guest would; what is read must be as it says.
+func qemuIO(t *testing.T, file string, commands ...string) {
+	t.Helper()
+	needs.Programs(t, "qemu-io")
+	args := []string{"-f", "qcow2"}
+	for _, c := range commands {
+		args = append(args, "-c", c)
 	}
-	if out, err := exec.Command("qemu-io", "-f", "qcow2", "-c", fmt.Sprintf("write -P %d 0 64k", b), file).CombinedOutput(); err != nil {
-		t.Fatalf("qemu-io: %v: %s", err, out)
+	out, err := exec.Command("qemu-io", append(args, file)...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "verification failed") {
+		t.Fatalf("qemu-io %v %s: %v: %s", commands, file, err, out)
 	}
 }
 
@@ -55,7 +68,7 @@ func TestFreezeAndFork(t *testing.T) {
 	must(t, d.CreateImage(ctx, testHost, image(ds, "a", uuidA)))
 	pattern(t, f.Old(), 'x')
 	chain, err := d.DiskChain(ctx, testHost, f)
-	if err != nil || chain != (baadal.DiskChain{Depth: 1, Bytes: 16 << 20}) {
+	if err != nil || chain != (baadal.DiskChain{Depth: 1, Bytes: 16 << 20, Root: ds.TemplateFile("t.qcow2"), Format: "qcow2"}) {
 		t.Errorf("chain %+v, %v", chain, err)
 	}
 	for range 2 {
@@ -99,9 +112,9 @@ func TestBasesStandOnBases(t *testing.T) {
 	must(t, d.CreateImage(t.Context(), testHost, image(ds, "a", uuidA)))
 	freeze(t, d, f)
 	second := f
-	second.Base, second.File, second.Overlay = uuidB, f.Overlay, "a.2.qcow2"
+	second.Base, second.Name, second.Overlay = uuidB, f.Overlay, "a.2.qcow2"
 	freeze(t, d, second)
-	chain, err := d.DiskChain(t.Context(), testHost, baadal.DiskFreeze{Datastore: ds, Base: uuidBase, Identity: "a", UUID: uuidA, File: "a.2.qcow2", Overlay: "x"})
+	chain, err := d.DiskChain(t.Context(), testHost, baadal.DiskFreeze{DiskFile: baadal.DiskFile{Datastore: ds, Identity: "a", UUID: uuidA, Name: "a.2.qcow2"}})
 	if err != nil || chain.Depth != 3 {
 		t.Errorf("chain %+v, %v", chain, err)
 	}

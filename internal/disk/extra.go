@@ -21,7 +21,20 @@ func (d *Disks) CreateDisk(ctx context.Context, host baadal.Host, f baadal.DiskF
 	if size <= 0 || size > maxVirtualSize || size%512 != 0 {
 		return baadal.Errorf(baadal.Invalid, "a disk of %d bytes is not possible", size).WithField("size_gib")
 	}
-	return wrap("create disk", d.extra(ctx, host, f, extraCreateScript, quick, f.Dir(), f.UUID, attempt(), f.Name, id(f), strconv.FormatInt(size, 10)))
+	return wrap("create disk", d.extra(ctx, host, f, extraCreateScript, quick, f.Dir(), f.UUID, attempt(), f.Name, id(f), strconv.FormatInt(size, 10), "", "no"))
+}
+
+// ForkDisk makes an extra disk's file as CreateDisk does, an overlay on a base,
+// or a copy of it.
+func (d *Disks) ForkDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, base string, full bool) error {
+	if err := checkUUID(base); err != nil {
+		return err
+	}
+	limit := quick
+	if full {
+		limit = copies
+	}
+	return wrap("fork disk", d.extra(ctx, host, f, extraCreateScript, limit, f.Dir(), f.UUID, attempt(), f.Name, id(f), "0", f.Datastore.BaseFile(base), yesNo(full)))
 }
 
 // RemoveDisk removes an extra disk's file from its place, and its folder with

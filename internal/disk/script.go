@@ -86,4 +86,10 @@ var (
 	bitmapsForgetScript string
 	//go:embed files/chain.sh
 	chainScript string
+	//go:embed files/fork.sh
+	forkScript string
+	//go:embed files/flatten.sh
+	flattenScript string
+	//go:embed files/names.sh
+	namesScript string
 )

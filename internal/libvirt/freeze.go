@@ -17,20 +17,32 @@ const (
 	quiesceWait  = 5                      // seconds that a guest's agent has for its answer
 )
 
-// SwitchDisk makes an active domain write to an overlay that is there already,
-// from one moment on. The guest's file systems are frozen for that moment if
-// its agent answers. Done already is success.
-func (h *Hypervisor) SwitchDisk(ctx context.Context, host baadal.Host, uuid, target, to string) error {
-	const op = "switch disk"
+// SwitchDisks makes an active domain write to overlays that are there already,
+// by target, all from one moment on. The guest's file systems are frozen for
+// that moment if its agent answers. Done already is success.
+func (h *Hypervisor) SwitchDisks(ctx context.Context, host baadal.Host, uuid string, to map[string]string) error {
+	const op = "switch disks"
 	l, dom, live, err := h.live(ctx, host, uuid, op)
 	if err != nil {
 		return err
 	}
-	now, err := fileOf(live, target)
-	if err != nil || now == to {
-		return err
+	done := 0
+	for target, file := range to {
+		now, err := fileOf(live, target)
+		if err != nil {
+			return err
+		}
+		if now == file {
+			done++
+		}
 	}
-	text, err := diskSnapshot(live, target, to)
+	switch {
+	case done == len(to):
+		return nil
+	case done > 0: // one call switches all
+		return baadal.Errorf(baadal.Conflict, "%s writes to some of its new files and not to others", live.Name).WithCode("domain_state")
+	}
+	text, err := diskSnapshot(live, to)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
@@ -73,8 +85,7 @@ func (h *Hypervisor) RejoinDisk(ctx context.Context, host baadal.Host, uuid, tar
 			return baadal.Errorf(baadal.Conflict, "%s writes to %s, not to %s", live.Name, now, from).WithCode("domain_state")
 		case mirror == nil:
 			err = ask(ctx, l, op, func(rpc *golibvirt.Libvirt) error {
-				// The base is always named: without it libvirt would commit into the last file of the chain.
-				return rpc.DomainBlockCommit(dom, target, golibvirt.OptString{to}, nil, 0, golibvirt.DomainBlockCommitActive)
+				return commitActive(rpc, dom, target, below(to))
 			})
 		case mirror.Ready == "yes":
 			err = ask(ctx, l, op, func(rpc *golibvirt.Libvirt) error {
@@ -92,16 +103,22 @@ func (h *Hypervisor) RejoinDisk(ctx context.Context, host baadal.Host, uuid, tar
 	}
 }
 
-// BackupDisk makes a new file a flat copy of an active domain's disk as it is
-// at the call. A backup of an earlier, broken call is ended first. It returns
-// when the copy is whole; when ctx ends the backup is ended.
+// BackupDisk is BackupDisks of one disk.
 func (h *Hypervisor) BackupDisk(ctx context.Context, host baadal.Host, uuid, target, to string, progress func(share float64)) error {
-	const op = "copy disk"
+	return h.BackupDisks(ctx, host, uuid, map[string]string{target: to}, progress)
+}
+
+// BackupDisks makes new files, by target, flat copies of an active domain's
+// disks as all of them are at the call. A backup of an earlier, broken call is
+// ended first. It returns when the copies are whole; when ctx ends the backup is
+// ended.
+func (h *Hypervisor) BackupDisks(ctx context.Context, host baadal.Host, uuid string, to map[string]string, progress func(share float64)) error {
+	const op = "copy disks"
 	l, dom, live, err := h.live(ctx, host, uuid, op)
 	if err != nil {
 		return err
 	}
-	text, err := backupXML(live, target, to)
+	text, err := backupXML(live, to)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
@@ -262,32 +279,32 @@ func agentThere(d *libvirtxml.Domain) bool {
 }
 
 // diskSnapshot names every disk, so that libvirt does nothing to the others.
-func diskSnapshot(d *libvirtxml.Domain, target, to string) (string, error) {
+func diskSnapshot(d *libvirtxml.Domain, to map[string]string) (string, error) {
 	s := libvirtxml.DomainSnapshot{Disks: &libvirtxml.DomainSnapshotDisks{}}
 	for _, disk := range d.Devices.Disks {
 		if disk.Target == nil || disk.Device != "disk" && disk.Device != "" {
 			continue
 		}
 		one := libvirtxml.DomainSnapshotDisk{Name: disk.Target.Dev, Snapshot: "no"}
-		if disk.Target.Dev == target {
-			one.Snapshot, one.Driver, one.Source = "external", &libvirtxml.DomainDiskDriver{Type: "qcow2"}, fileSource(to)
+		if file, wanted := to[disk.Target.Dev]; wanted {
+			one.Snapshot, one.Driver, one.Source = "external", &libvirtxml.DomainDiskDriver{Type: "qcow2"}, fileSource(file)
 		}
 		s.Disks.Disks = append(s.Disks.Disks, one)
 	}
 	return s.Marshal()
 }
 
-func backupXML(d *libvirtxml.Domain, target, to string) (string, error) {
+func backupXML(d *libvirtxml.Domain, to map[string]string) (string, error) {
 	push := &libvirtxml.DomainBackupPush{Disks: &libvirtxml.DomainBackupPushDisks{}}
 	for _, disk := range d.Devices.Disks {
 		if disk.Target == nil || disk.Device != "disk" && disk.Device != "" {
 			continue
 		}
 		one := libvirtxml.DomainBackupPushDisk{Name: disk.Target.Dev, Backup: "no"}
-		if disk.Target.Dev == target {
+		if file, wanted := to[disk.Target.Dev]; wanted {
 			one.Backup = "yes"
 			one.Driver = &libvirtxml.DomainBackupDiskDriver{Type: "qcow2"}
-			one.Target = &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: to}}
+			one.Target = &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: file}}
 		}
 		push.Disks.Disks = append(push.Disks.Disks, one)
 	}

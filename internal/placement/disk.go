@@ -6,6 +6,11 @@ import (
 	"baadal"
 )
 
+// Mounting returns the hosts that were not seen to lack one of the datastores.
+func Mounting(hosts []baadal.Host, stores []baadal.Datastore) []baadal.Host {
+	return slices.DeleteFunc(slices.Clone(hosts), func(h baadal.Host) bool { return notMounted(h, stores) != "" })
+}
+
 // ChooseDatastore picks the datastore for another disk of a VM that is on a
 // host: of those that the host mounts, the one with most free space that fits.
 // It says why. None is Exhausted with each one's reason.

@@ -45,12 +45,13 @@ type Options struct {
 	Guests     time.Duration // asking new guests for an answer; 1 s
 	Autostart  time.Duration // starting VMs whose host came back; 5 s
 	Schedule   time.Duration // purging, pruning, the nightly audit; 10 min
+	Chains     time.Duration // looking for disks to flatten; 1 min
 	Logger     *slog.Logger
 }
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
-		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute,
+		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute, &o.Chains: time.Minute,
 	} {
 		if *d == 0 {
 			*d = v
@@ -82,7 +83,7 @@ func New(db *store.DB, sys Systems, opt Options) *Loops {
 // Start runs the loops in the background until Stop.
 func (l *Loops) Start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule} {
+	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule, l.chains} {
 		l.wg.Go(func() { loop(ctx) })
 	}
 }

@@ -36,6 +36,7 @@ var bodies = map[string]string{
 	"create-network":  `{"name":"new","vlan":77,"cidr":"10.77.0.0/24"}`,
 	"create-vm":       `{"name":"new","template":"one"}`,
 	"run-audit":       `{}`,
+	"console-ticket":  `{"kind":"serial"}`,
 	"edit-vm":         `{"purpose":"new"}`,
 	"add-disk":        `{"size_gib":1}`,
 	"grow-disk":       `{"size_gib":100}`,

@@ -47,6 +47,8 @@ func (s *Server) vmRoutes() []route {
 			actCodes, codes("no_datastore", "datastore_full", "same_datastore", "has_snapshots", "disk_creating", "disk_deleted", "vm_saved", "not_found")),
 		on("POST", "/vms/{ref}/clones", "clone-vm", "Make clones of a VM; the task has a part for each", baadal.ActionVMClone, s.cloneVM, creation,
 			actCodes, codes("vm_saved", "bad_name", "exists", "no_address", "no_host", "datastore_full", "no_vnc_port", "not_found")),
+		on("POST", "/vms/{ref}/flatten", "flatten-vm", "Make a VM's disks stand on no bases any more", baadal.ActionVMFlatten, s.flattenVM, change,
+			actCodes, codes("flat", "has_snapshots", "vm_saved")),
 		on("POST", "/vms/{ref}/console-password", "take-vm-password",
 			"Take the password of a VM's first user; it is shown once", baadal.ActionVMPassword, s.takeVMPassword, codes("password_taken", "vm_busy", "ambiguous")),
 	}

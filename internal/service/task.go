@@ -211,6 +211,9 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 		return done(c.Task, err)
 	case baadal.TaskBackupCreate, baadal.TaskBackupVerify, baadal.TaskBackupRestore, baadal.TaskBackupReplace, baadal.TaskBackupDelete:
 		return done(s.repeatBackup(ctx, a, t))
+	case baadal.TaskDiskFlatten:
+		c, err := s.flattenAgain(ctx, a, t)
+		return done(c.Task, err)
 	case baadal.TaskVMClone:
 		c, err := s.cloneAgain(ctx, a, t)
 		return done(c.Task, err)
@@ -222,6 +225,20 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 		return done(c.Task, err)
 	case baadal.TaskVMExport, baadal.TaskVMSaveTemplate, baadal.TaskVMImport, baadal.TaskVMLaunch, baadal.TaskVMAdopt:
 		return done(s.repeatImage(ctx, a, t))
+	}
+	return s.repeatByRef(ctx, a, t)
+}
+
+// repeatByRef asks again for what needs to know nothing but its subject.
+func (s *Service) repeatByRef(ctx context.Context, a baadal.Actor, t baadal.Task) (baadal.Task, error) {
+	done := func(again *baadal.Task, err error) (baadal.Task, error) {
+		if err != nil {
+			return t, err
+		}
+		return s.Task(ctx, a, again.ID)
+	}
+	ref := fmt.Sprint(t.Subject.ID)
+	switch t.Kind {
 	case baadal.TaskHostCheck:
 		c, err := s.CheckHost(ctx, a, ref, baadal.ChangeOptions{})
 		return done(c.Task, err)

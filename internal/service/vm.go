@@ -70,6 +70,7 @@ func vmActions(a baadal.Actor, vm *baadal.VM) {
 	vm.Actions["move"] = access(allowed(a, baadal.ActionVMMove, vm))
 	vm.Actions["save_template"] = access(allowed(a, baadal.ActionVMSaveTemplate, vm))
 	vm.Actions["export"] = access(allowed(a, baadal.ActionVMExport, vm))
+	vm.Actions["flatten"] = access(allowed(a, baadal.ActionVMFlatten, vm))
 	vm.Actions["migrate"] = access(allowed(a, baadal.ActionVMMigrate, vm))
 }
 
@@ -149,8 +150,7 @@ func (s *Service) ActVM(ctx context.Context, a baadal.Actor, action baadal.Actio
 func vmTask(a baadal.Actor, action baadal.Action, vm baadal.VM) (baadal.Task, error) {
 	for _, p := range powerActions {
 		if p.action == action {
-			t, err := newTask(a, p.kind, vmSubject(vm), struct{}{})
-			t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, p.cost
+			t, err := newVMTask(a, p.kind, vm, p.cost, struct{}{})
 			if p.cost == 0 {
 				t.HostID = 0
 			}

@@ -15,6 +15,7 @@ import (
 // cloneTask is what the task that clones a VM is told.
 type cloneTask struct {
 	Base   int64          `json:"base"`
+	Disks  []cloneDisk    `json:"disks,omitempty"`
 	Clones []int64        `json:"clones"`
 	Names  []string       `json:"names"`
 	Wish   baadal.VMClone `json:"wish"`
@@ -52,17 +53,16 @@ func (s *Service) cloneVM(ctx context.Context, a baadal.Actor, ref string, ct cl
 		if err := nameClones(tx, parent, &ct); err != nil {
 			return err
 		}
-		if err := claimBase(tx, parent, &ct); err != nil {
+		if err := claimBases(tx, parent, &ct); err != nil {
 			return err
 		}
 		if plan, err = claimClones(tx, a, parent, &ct); err != nil {
 			return err
 		}
 		plan.Steps = s.queue.StepNames(baadal.TaskVMClone)
-		if t, err = newTask(a, baadal.TaskVMClone, vmSubject(parent), ct); err != nil {
+		if t, err = newVMTask(a, baadal.TaskVMClone, parent, 2, ct); err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = parent.OwnerID, parent.OrganisationID, parent.HostID, 2
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}
@@ -108,26 +108,6 @@ func nameClones(tx *store.Tx, parent baadal.VM, ct *cloneTask) error {
 	return nil
 }
 
-// claimBase makes the row of the base that all clones will stand on; its size
-// is claimed with it. The base of a retry is used again if it is still there.
-func claimBase(tx *store.Tx, parent baadal.VM, ct *cloneTask) error {
-	if ct.Base != 0 {
-		b, err := tx.Base(ct.Base)
-		if err == nil && b.State == baadal.BaseReady {
-			return nil
-		}
-		if err != nil && baadal.KindOf(err) != baadal.NotFound {
-			return err
-		}
-	}
-	b := baadal.Base{UUID: newUUID(), DatastoreID: parent.DatastoreID, Origin: parent.Identity, SizeGiB: parent.DiskGiB, State: baadal.BaseMaking}
-	if err := tx.CreateBase(&b); err != nil {
-		return err
-	}
-	ct.Base = b.ID
-	return nil
-}
-
 // claimClones places every clone and makes its row with all that it owns.
 func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) (plan baadal.Plan, err error) {
 	cr := creation{want: placement.Want{
@@ -153,9 +133,17 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 	if err != nil {
 		return plan, err
 	}
+	disks, err := ct.disksOf(tx, parent)
+	if err != nil {
+		return plan, err
+	}
+	fit, err := room.fitDisks(cr, parent, disks, len(ct.Names))
+	if err != nil {
+		return plan, err
+	}
 	where := map[string]int{}
 	for _, name := range ct.Names {
-		choice, err := room.choose(cr)
+		choice, err := room.choose(fit)
 		if err != nil {
 			return plan, err
 		}
@@ -169,14 +157,17 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 			return plan, err
 		}
 		placement.Join(cr.want.Rules, baadal.AffinityMember{VMID: vm.ID, VM: vm.Name, HostID: choice.Host.ID, Host: choice.Host.Name, State: vm.State})
+		if err := claimDisks(tx, vm, disks, ct); err != nil {
+			return plan, err
+		}
 		ct.Clones = append(ct.Clones, vm.ID)
 		where[choice.Host.Name]++
 		plan.Why, plan.Hosts = choice.Why, choice.Hosts
 	}
-	return clonePlan(plan, parent, ct, where), nil
+	return clonePlan(plan, parent, ct, where, disks), nil
 }
 
-func clonePlan(plan baadal.Plan, parent baadal.VM, ct *cloneTask, where map[string]int) baadal.Plan {
+func clonePlan(plan baadal.Plan, parent baadal.VM, ct *cloneTask, where map[string]int, disks []baadal.Disk) baadal.Plan {
 	n := len(ct.Names)
 	plan.Summary = fmt.Sprintf("clone %s %d times: %s", parent.Name, n, ct.Names[0])
 	if n > 1 {
@@ -193,6 +184,9 @@ func clonePlan(plan baadal.Plan, parent baadal.VM, ct *cloneTask, where map[stri
 			where[name]*parent.VCPUs, where[name]*parent.RAMMiB, name, where[name]))
 	}
 	plan.Claims = append(plan.Claims, fmt.Sprintf("%d GiB on datastore %s, the base included", (n+1)*parent.DiskGiB, parent.Datastore), fmt.Sprintf("%d addresses of %s", n, parent.Network))
+	for _, k := range disks {
+		plan.Claims = append(plan.Claims, fmt.Sprintf("%d GiB on datastore %s for copies of %s, the base included", (n+1)*k.SizeGiB, k.Datastore, k.Target))
+	}
 	switch {
 	case ct.Wish.Full:
 		plan.Effects = append(plan.Effects, parent.Name+" stays as it is; its disk is copied")
@@ -201,7 +195,10 @@ func clonePlan(plan baadal.Plan, parent baadal.VM, ct *cloneTask, where map[stri
 	default:
 		plan.Effects = append(plan.Effects, fmt.Sprintf("what %s has on its disk is frozen under it and its clones", parent.Name))
 	}
-	plan.Effects = append(plan.Effects, "if it has snapshots its disk is copied once instead, and it stays as it is", "extra disks are not cloned")
+	plan.Effects = append(plan.Effects, "if it has snapshots its disk is copied once instead, and it stays as it is")
+	if ct.Wish.WithoutDisks {
+		plan.Effects = append(plan.Effects, "extra disks are left out")
+	}
 	return plan
 }
 

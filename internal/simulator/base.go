@@ -19,11 +19,7 @@ func (s *Disks) DiskChain(ctx context.Context, bh baadal.Host, f baadal.DiskFree
 		if err != nil {
 			return err
 		}
-		c = baadal.DiskChain{Snapshots: len(disk.Saved), Bytes: disk.Virtual}
-		for disk != nil && disk.Backing != "" {
-			c.Depth++
-			_, disk = s.w.lookup(disk.Backing)
-		}
+		c = s.w.chainOf(disk)
 		return nil
 	})
 	return c, err
@@ -43,7 +39,7 @@ func (s *Disks) onBase(ctx context.Context, op string, bh baadal.Host, f baadal.
 			return err
 		}
 		z := frozen{ds: ds}
-		if z.folder, err = ds.folderOf(path.Join(baadal.DirImages, f.Identity), f.UUID); err != nil {
+		if z.folder, err = ds.folderOf(f.Dir(), f.UUID); err != nil {
 			return err
 		}
 		if z.base, err = ds.folderOf(path.Join(baadal.DirBases, f.Base), f.Base); err != nil {
@@ -85,16 +81,16 @@ func (s *Disks) ShareDisk(ctx context.Context, bh baadal.Host, f baadal.DiskFree
 			return err
 		}
 		if z.baseFolder(f).Files[baseName] == nil {
-			old := z.folder.Files[f.File]
+			old := z.folder.Files[f.Name]
 			if old == nil {
-				return nothing(f, f.File)
+				return nothing(f, f.Name)
 			}
 			second := link(old)
 			second.Bytes, old.Bytes = old.Bytes, 0
 			z.base.Files[baseName] = second
 		}
 		if z.folder.Files[f.Overlay] == nil {
-			overlay.Virtual, overlay.Format, overlay.Backing = f.Bytes, "qcow2", f.Datastore.BaseFile(f.Base)
+			overlay.Virtual, overlay.Format, overlay.Backing, overlay.DiskID = f.Bytes, "qcow2", f.Datastore.BaseFile(f.Base), f.DiskID
 			z.folder.Files[f.Overlay] = overlay
 			z.ds.used += overlay.Bytes
 		}
@@ -108,8 +104,8 @@ func (s *Disks) SealBase(ctx context.Context, bh baadal.Host, f baadal.DiskFreez
 		if z.base == nil {
 			return nothing(f, f.Base)
 		}
-		if old := z.folder.Files[f.File]; off && old != nil && old.Inode == z.base.Files[baseName].Inode {
-			delete(z.folder.Files, f.File)
+		if old := z.folder.Files[f.Name]; off && old != nil && old.Inode == z.base.Files[baseName].Inode {
+			delete(z.folder.Files, f.Name)
 		}
 		return nil
 	})
@@ -118,8 +114,8 @@ func (s *Disks) SealBase(ctx context.Context, bh baadal.Host, f baadal.DiskFreez
 // MergeDisk gives the base its name in the VM's folder again.
 func (s *Disks) MergeDisk(ctx context.Context, bh baadal.Host, f baadal.DiskFreeze) error {
 	return s.onBase(ctx, "bases.merge", bh, f, func(z frozen) error {
-		if z.base != nil && z.folder != nil && z.base.Files[baseName] != nil && z.folder.Files[f.File] == nil {
-			z.folder.Files[f.File] = link(z.base.Files[baseName])
+		if z.base != nil && z.folder != nil && z.base.Files[baseName] != nil && z.folder.Files[f.Name] == nil {
+			z.folder.Files[f.Name] = link(z.base.Files[baseName])
 		}
 		return nil
 	})
@@ -131,11 +127,11 @@ func (s *Disks) UnshareDisk(ctx context.Context, bh baadal.Host, f baadal.DiskFr
 		if z.folder == nil {
 			return nil
 		}
-		if z.base != nil && z.base.Files[baseName] != nil && z.folder.Files[f.File] == nil {
-			z.folder.Files[f.File] = link(z.base.Files[baseName])
+		if z.base != nil && z.base.Files[baseName] != nil && z.folder.Files[f.Name] == nil {
+			z.folder.Files[f.Name] = link(z.base.Files[baseName])
 		}
-		if z.folder.Files[f.File] == nil {
-			return nothing(f, f.File)
+		if z.folder.Files[f.Name] == nil {
+			return nothing(f, f.Name)
 		}
 		if overlay := z.folder.Files[f.Overlay]; overlay != nil {
 			z.ds.used -= overlay.Bytes
@@ -233,38 +229,63 @@ func (s *Disks) RemoveBase(ctx context.Context, bh baadal.Host, bds baadal.Datas
 	})
 }
 
-// SwitchDisk makes a running domain write to an overlay from now on.
-func (v *Hypervisor) SwitchDisk(ctx context.Context, bh baadal.Host, uuid, target, to string) error {
-	return v.repoint(ctx, "freezer.switch", bh, uuid, target, to)
+// SwitchDisks makes a running domain write to overlays from now on.
+func (v *Hypervisor) SwitchDisks(ctx context.Context, bh baadal.Host, uuid string, to map[string]string) error {
+	return v.onDisks(ctx, "freezer.switch", bh, uuid, to, func(d *domain, disks map[string]*baadal.DomainDisk) error {
+		for _, file := range to {
+			if _, err := v.w.usable(d.host, file); err != nil {
+				return err
+			}
+		}
+		for target, file := range to {
+			if err := v.repoint(d, disks[target], file); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // RejoinDisk makes a running domain write to the file under its overlay again.
 func (v *Hypervisor) RejoinDisk(ctx context.Context, bh baadal.Host, uuid, target, _, to string) error {
-	return v.repoint(ctx, "freezer.rejoin", bh, uuid, target, to)
+	return v.onDisk(ctx, "freezer.rejoin", bh, uuid, target, func(d *domain, disk *baadal.DomainDisk) error { return v.repoint(d, disk, to) })
 }
 
-// BackupDisk makes a flat copy of a running domain's disk.
+// BackupDisk is BackupDisks of one disk.
 func (v *Hypervisor) BackupDisk(ctx context.Context, bh baadal.Host, uuid, target, to string, progress func(share float64)) error {
-	err := v.onDisk(ctx, "freezer.backup", bh, uuid, target, func(d *domain, disk *baadal.DomainDisk) error {
-		ds, at := v.w.lookup(to)
-		if at != nil {
-			return baadal.Errorf(baadal.Conflict, "%s is there already", to).WithCode("domain_state")
-		}
-		if ds == nil || ds.ReadOnly {
-			return baadal.Errorf(baadal.Conflict, "%s cannot be written", to).WithCode("datastore_read_only")
-		}
-		if area := path.Base(path.Dir(to)); area == baadal.DirTemplates || area == baadal.DirMigration {
-			f, err := v.w.usable(d.host, disk.Path)
-			if err != nil {
+	return v.BackupDisks(ctx, bh, uuid, map[string]string{target: to}, progress)
+}
+
+// BackupDisks makes flat copies of a running domain's disks.
+func (v *Hypervisor) BackupDisks(ctx context.Context, bh baadal.Host, uuid string, to map[string]string, progress func(share float64)) error {
+	err := v.onDisks(ctx, "freezer.backup", bh, uuid, to, func(d *domain, disks map[string]*baadal.DomainDisk) error {
+		for target, file := range to {
+			ds, at := v.w.lookup(file)
+			if at != nil {
+				return baadal.Errorf(baadal.Conflict, "%s is there already", file).WithCode("domain_state")
+			}
+			if ds == nil || ds.ReadOnly {
+				return baadal.Errorf(baadal.Conflict, "%s cannot be written", file).WithCode("datastore_read_only")
+			}
+			if area := path.Base(path.Dir(file)); area == baadal.DirTemplates || area == baadal.DirMigration {
+				f, err := v.w.usable(d.host, disks[target].Path)
+				if err != nil {
+					return err
+				}
+				if err := v.w.copyTo(ds, f, area, path.Base(file)); err != nil {
+					return err
+				}
+				continue
+			}
+			into := ds.Folders[path.Join(baadal.DirBases, path.Base(path.Dir(file)))]
+			if into == nil || path.Base(file) != copyName {
+				return baadal.Errorf(baadal.Conflict, "there is no folder for %s", file).WithCode("disk_missing")
+			}
+			if err := v.w.flatten(ds, disks[target].Path, into); err != nil {
 				return err
 			}
-			return v.w.copyTo(ds, f, area, path.Base(to))
 		}
-		into := ds.Folders[path.Join(baadal.DirBases, path.Base(path.Dir(to)))]
-		if into == nil || path.Base(to) != copyName {
-			return baadal.Errorf(baadal.Conflict, "there is no folder for %s", to).WithCode("disk_missing")
-		}
-		return v.w.flatten(ds, disk.Path, into)
+		return nil
 	})
 	if err == nil {
 		progress(1)
@@ -273,49 +294,71 @@ func (v *Hypervisor) BackupDisk(ctx context.Context, bh baadal.Host, uuid, targe
 }
 
 // repoint makes a running domain, and its definition, use another file.
-func (v *Hypervisor) repoint(ctx context.Context, op string, bh baadal.Host, uuid, target, to string) error {
-	return v.onDisk(ctx, op, bh, uuid, target, func(d *domain, disk *baadal.DomainDisk) error {
-		if disk.Path == to {
-			return nil
-		}
-		if err := v.w.marked(d); err != nil {
-			return err
-		}
-		_, old := v.w.lookup(disk.Path)
-		f, err := v.w.usable(d.host, to)
-		if err != nil {
-			return err
-		}
-		for i, inode := range d.Open {
-			if old != nil && inode == old.Inode {
-				delete(v.w.writers, inode)
-				d.Open[i] = f.Inode
-			}
-		}
-		v.w.writers[f.Inode] = d
-		disk.Path, v.w.dirty = to, true
-		delete(d.Mirrors, target)
-		for i := range d.Def.Disks {
-			if d.Def.Disks[i].Target == target {
-				d.Def.Disks[i].Path = to
-			}
-		}
+func (v *Hypervisor) repoint(d *domain, disk *baadal.DomainDisk, to string) error {
+	if disk.Path == to {
 		return nil
+	}
+	if err := v.w.marked(d); err != nil {
+		return err
+	}
+	_, old := v.w.lookup(disk.Path)
+	f, err := v.w.usable(d.host, to)
+	if err != nil {
+		return err
+	}
+	for i, inode := range d.Open {
+		if old != nil && inode == old.Inode {
+			delete(v.w.writers, inode)
+			d.Open[i] = f.Inode
+		}
+	}
+	v.w.writers[f.Inode] = d
+	disk.Path, v.w.dirty = to, true
+	for i := range d.Def.Disks {
+		if d.Def.Disks[i].Target == disk.Target {
+			d.Def.Disks[i].Path = to
+		}
+	}
+	delete(d.Mirrors, disk.Target)
+	return nil
+}
+
+// onDisks runs fn on the disks of an active domain at the targets of to.
+func (v *Hypervisor) onDisks(ctx context.Context, op string, bh baadal.Host, uuid string, to map[string]string, fn func(*domain, map[string]*baadal.DomainDisk) error) error {
+	return v.withDomain(ctx, op, bh, uuid, func(d *domain) error {
+		disks := map[string]*baadal.DomainDisk{}
+		for target := range to {
+			disk, err := d.liveDisk(target)
+			if err != nil {
+				return err
+			}
+			disks[target] = disk
+		}
+		return fn(d, disks)
 	})
+}
+
+// liveDisk is a disk that an active domain runs with.
+func (d *domain) liveDisk(target string) (*baadal.DomainDisk, error) {
+	if !d.active() {
+		return nil, baadal.Errorf(baadal.Conflict, "%s is off", d.Def.Name).WithCode("domain_state")
+	}
+	for i := range d.Live.Disks {
+		if d.Live.Disks[i].Target == target {
+			return &d.Live.Disks[i], nil
+		}
+	}
+	return nil, baadal.Errorf(baadal.NotFound, "%s has no disk %s", d.Def.Name, target).WithCode("disk_missing")
 }
 
 // onDisk runs fn on a disk of an active domain.
 func (v *Hypervisor) onDisk(ctx context.Context, op string, bh baadal.Host, uuid, target string, fn func(*domain, *baadal.DomainDisk) error) error {
 	return v.withDomain(ctx, op, bh, uuid, func(d *domain) error {
-		if !d.active() {
-			return baadal.Errorf(baadal.Conflict, "%s is off", d.Def.Name).WithCode("domain_state")
+		disk, err := d.liveDisk(target)
+		if err != nil {
+			return err
 		}
-		for i := range d.Live.Disks {
-			if d.Live.Disks[i].Target == target {
-				return fn(d, &d.Live.Disks[i])
-			}
-		}
-		return baadal.Errorf(baadal.NotFound, "%s has no disk %s", d.Def.Name, target).WithCode("disk_missing")
+		return fn(d, disk)
 	})
 }
 

@@ -19,23 +19,28 @@ func (s *Disks) CreateDisk(ctx context.Context, bh baadal.Host, f baadal.DiskFil
 		if size <= 0 || size%sectorBytes != 0 {
 			return baadal.Errorf(baadal.Invalid, "a disk of %d bytes is not possible", size).WithField("size_gib")
 		}
-		dir, has, err := ds.extraOf(f.Dir(), f)
-		if err != nil || has != nil {
-			return err
-		}
-		if err := ds.room(emptyBytes); err != nil {
-			return err
-		}
-		if dir == nil {
-			dir = &folder{Mark: f.UUID, Files: map[string]*file{}}
-			ds.Folders[f.Dir()] = dir
-		}
-		has = s.w.newFile(emptyBytes)
-		has.Virtual, has.Format, has.DiskID = size, "qcow2", f.DiskID
-		dir.Files[f.Name] = has
-		ds.used += has.Bytes
-		return nil
+		return s.w.newExtra(ds, f, &file{Bytes: emptyBytes, Virtual: size})
 	})
+}
+
+// newExtra puts a new extra disk into its folder, which is made with the first.
+func (w *World) newExtra(ds *datastore, f baadal.DiskFile, like *file) error {
+	dir, has, err := ds.extraOf(f.Dir(), f)
+	if err != nil || has != nil {
+		return err
+	}
+	if err := ds.room(like.Bytes); err != nil {
+		return err
+	}
+	if dir == nil {
+		dir = &folder{Mark: f.UUID, Files: map[string]*file{}}
+		ds.Folders[f.Dir()] = dir
+	}
+	has = w.newFile(like.Bytes)
+	has.Virtual, has.Backing, has.Format, has.DiskID = like.Virtual, like.Backing, "qcow2", f.DiskID
+	dir.Files[f.Name] = has
+	ds.used += has.Bytes
+	return nil
 }
 
 func (s *Disks) onDisk(ctx context.Context, op string, bh baadal.Host, f baadal.DiskFile, fn func(ds *datastore) error) error {
@@ -91,9 +96,21 @@ func (s *Disks) removeDisk(ctx context.Context, op string, bh baadal.Host, f baa
 			delete(dir.Files, f.Name)
 			ds.used -= has.Bytes
 		}
+		ds.dropOthers(dir, f)
 		s.w.tidy(ds, key)
 		return nil
 	})
+}
+
+// dropOthers removes the other names that a disk's file had: files that became
+// bases.
+func (ds *datastore) dropOthers(dir *folder, f baadal.DiskFile) {
+	for name, other := range dir.Files {
+		if name != f.Name && other.DiskID == f.DiskID {
+			delete(dir.Files, name)
+			ds.used -= other.Bytes
+		}
+	}
 }
 
 // tidy removes a folder in which nothing is left.
@@ -142,6 +159,7 @@ func (s *Disks) moveDisk(ctx context.Context, op string, bh baadal.Host, f baada
 		}
 		delete(source.Files, f.Name)
 		dir.Files[f.Name] = has
+		ds.dropOthers(source, f)
 		s.w.tidy(ds, from)
 		return nil
 	})

@@ -127,7 +127,7 @@ func (v *Hypervisor) PivotDisk(ctx context.Context, bh baadal.Host, uuid, target
 	if err != nil {
 		return err
 	}
-	return v.repoint(ctx, "hypervisor.pivot_disk", bh, uuid, target, to)
+	return v.onDisk(ctx, "hypervisor.pivot_disk", bh, uuid, target, func(d *domain, disk *baadal.DomainDisk) error { return v.repoint(d, disk, to) })
 }
 
 // StopCopy ends the copying of a disk.

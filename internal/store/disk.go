@@ -11,25 +11,27 @@ import (
 
 const (
 	diskColumns = `k.id, k.vm_id, v.name, k.name, k.generation, k.target, k.datastore_id, d.name, k.size_gib, s.used, s.measured_at, k.state,
-	k.bytes_per_second, k.iops, k.created_at, k.updated_at, k.deleted_at, k.purge_after`
+	k.bytes_per_second, k.iops, k.created_at, k.updated_at, k.deleted_at, k.purge_after, k.base_id, k.file`
 
 	diskJoins = ` JOIN vms v ON v.id = k.vm_id JOIN datastores d ON d.id = k.datastore_id
-	LEFT JOIN disk_sizes s ON s.datastore_id = k.datastore_id AND s.file = k.name`
+	LEFT JOIN disk_sizes s ON s.datastore_id = k.datastore_id AND s.file = CASE WHEN k.file <> '' THEN k.file ELSE k.name END`
 )
 
 func scanDisk(r row) (k baadal.Disk, err error) {
-	var used, measured, deleted, purge sql.NullInt64
+	var used, measured, deleted, purge, base sql.NullInt64
 	var created, updated int64
 	err = r.Scan(&k.ID, &k.VMID, &k.VM, &k.Name, &k.Generation, &k.Target, &k.DatastoreID, &k.Datastore, &k.SizeGiB, &used, &measured, &k.State,
-		&k.BytesPerSecond, &k.IOPS, &created, &updated, &deleted, &purge)
+		&k.BytesPerSecond, &k.IOPS, &created, &updated, &deleted, &purge, &base, &k.File)
+	k.BaseID = base.Int64
 	k.Serial, k.UsedBytes, k.MeasuredAt = baadal.DiskSerial(k.ID), used.Int64, timePtr(measured)
 	k.CreatedAt, k.UpdatedAt, k.DeletedAt, k.PurgeAfter = timeOf(created), timeOf(updated), timePtr(deleted), timePtr(purge)
 	return k, err
 }
 
 // CreateDisk stores a new extra disk of a VM, being made, with the first file
-// name and the first target that are free, and fills in everything else. A VM
-// that has as many as it can have is Exhausted.
+// name that is free and, if it has no target, the first of those that is free,
+// and fills in everything else. A VM that has as many as it can have is
+// Exhausted.
 func (tx *Tx) CreateDisk(k *baadal.Disk) error {
 	if err := tx.Lock("disks"); err != nil {
 		return err
@@ -41,13 +43,15 @@ func (tx *Tx) CreateDisk(k *baadal.Disk) error {
 	if k.Name, err = tx.freeDiskName(vm.Identity); err != nil {
 		return err
 	}
-	if k.Target, err = tx.FreeTarget(k.VMID, nil); err != nil {
-		return err
+	if k.Target == "" {
+		if k.Target, err = tx.FreeTarget(k.VMID, nil); err != nil {
+			return err
+		}
 	}
 	k.Generation, k.State, k.CreatedAt, k.UpdatedAt = 1, baadal.DiskCreating, tx.at, tx.at
-	k.ID, err = tx.insert(`INSERT INTO disks (vm_id, name, target, datastore_id, size_gib, state, bytes_per_second, iops, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id`,
-		k.VMID, k.Name, k.Target, k.DatastoreID, k.SizeGiB, k.State, k.BytesPerSecond, k.IOPS, tx.now(), tx.now())
+	k.ID, err = tx.insert(`INSERT INTO disks (vm_id, name, target, datastore_id, size_gib, state, bytes_per_second, iops, base_id, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id`,
+		k.VMID, k.Name, k.Target, k.DatastoreID, k.SizeGiB, k.State, k.BytesPerSecond, k.IOPS, idOrNull(k.BaseID), tx.now(), tx.now())
 	if err != nil {
 		return diskError("create disk", err)
 	}
@@ -133,7 +137,7 @@ func (tx *Tx) disks(where string, args ...any) ([]baadal.Disk, error) {
 // FirstDisk returns a VM's first disk, which has no row of its own.
 func (tx *Tx) FirstDisk(vm baadal.VM) (baadal.Disk, error) {
 	k := baadal.Disk{
-		VMID: vm.ID, VM: vm.Name, Name: vm.Identity + ".qcow2", Generation: vm.Generation, Target: baadal.FirstTarget,
+		VMID: vm.ID, VM: vm.Name, Name: vm.Identity + ".qcow2", File: vm.DiskFile, BaseID: vm.BaseID, Generation: vm.Generation, Target: baadal.FirstTarget,
 		DatastoreID: vm.DatastoreID, Datastore: vm.Datastore, SizeGiB: vm.DiskGiB, State: baadal.DiskAttached,
 		CreatedAt: vm.CreatedAt, UpdatedAt: vm.UpdatedAt,
 	}
@@ -145,7 +149,7 @@ func (tx *Tx) FirstDisk(vm baadal.VM) (baadal.Disk, error) {
 		return k, fmt.Errorf("read limits of disk: %w", err)
 	}
 	var measured sql.NullInt64
-	err = tx.queryRow(`SELECT used, measured_at FROM disk_sizes WHERE datastore_id = $1 AND file = $2`, k.DatastoreID, k.Name).Scan(&k.UsedBytes, &measured)
+	err = tx.queryRow(`SELECT used, measured_at FROM disk_sizes WHERE datastore_id = $1 AND file = $2`, k.DatastoreID, k.FileName()).Scan(&k.UsedBytes, &measured)
 	if err != nil && !isNoRows(err) {
 		return k, fmt.Errorf("read size of disk: %w", err)
 	}

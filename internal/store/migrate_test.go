@@ -32,7 +32,7 @@ var migrationData = []struct {
 				VALUES (9001, 'before', 1, '10.0.0.0/24', 'b', 'p', '10.0.0.1', '10.0.0.2', 2, 0, 0);
 			INSERT INTO vms (id, uuid, name, identity, owner_id, requester_id, organisation_id, datastore_id, template_id, network_id, vcpus, ram_mib,
 				disk_gib, state, state_since, created_at, updated_at) VALUES (9001, 'u', 'before', 'before', 9001, 9001, 9001, 9001, 9001, 9001, 1, 1, 7, 4, 0, 0, 0)`,
-		after: `SELECT v.name || ' ' || CAST(v.disk_gib AS TEXT) || ' ' || CAST(COUNT(d.id) AS TEXT) FROM vms v LEFT JOIN disks d ON d.vm_id = v.id GROUP BY v.name, v.disk_gib`,
+		after: `SELECT v.name || ' ' || CAST(v.disk_gib AS TEXT) || ' ' || CAST(COUNT(d.id) AS TEXT) FROM vms v LEFT JOIN disks d ON d.vm_id = v.id AND d.state <> 'detached' GROUP BY v.name, v.disk_gib`,
 		want:  "before 7 0",
 	},
 	{ // snapshots: the VM from before has none, and nothing is scheduled
@@ -78,6 +78,16 @@ var migrationData = []struct {
 		after: `SELECT v.name || ' ' || v.boot || ' ' || v.autostart || ' ' || CAST(COALESCE(v.cdrom_id, -1) AS TEXT) || ' ' || m.kind || ' ' || CAST(COUNT(a.vm_id) AS TEXT)
 			FROM vms v JOIN templates m ON m.id = v.template_id LEFT JOIN autostarts a ON a.vm_id = v.id GROUP BY v.name, v.boot, v.autostart, v.cdrom_id, m.kind`,
 		want: "before  last -1 disk 0",
+	},
+	{ // chains: a disk from before stands on no base, and its file has the name that it was made with
+		before: `INSERT INTO disks (id, vm_id, name, datastore_id, size_gib, state, created_at, updated_at) VALUES (9001, 9001, 'before_disk1.qcow2', 9001, 3, 'detached', 0, 0)`,
+		after:  `SELECT name || ' ' || file || ' ' || CAST(COALESCE(base_id, -1) AS TEXT) FROM disks`,
+		want:   "before_disk1.qcow2  -1",
+	},
+	{ // consoles: there are none before
+		after: `SELECT v.name || ' ' || CAST(COUNT(c.hash) AS TEXT) || ' ' || CAST(COUNT(l.vm_id) AS TEXT) FROM vms v
+			LEFT JOIN console_tickets c ON c.vm_id = v.id LEFT JOIN console_lines l ON l.vm_id = v.id GROUP BY v.name`,
+		want: "before 0 0",
 	},
 }
 

@@ -15,6 +15,9 @@ func (b *book) ownedDisks(ds baadal.Datastore) map[string]baadal.VM {
 		if vm, known := b.vms[k.VMID]; known && k.DatastoreID == ds.ID {
 			place, folder := diskPlace(ds, vm, k)
 			owned[place], owned[folder] = vm, vm
+			for _, name := range b.formerNames(k) {
+				owned[path.Join(folder, name)] = vm
+			}
 		}
 	}
 	return owned
@@ -23,7 +26,7 @@ func (b *book) ownedDisks(ds baadal.Datastore) map[string]baadal.VM {
 // diskPlace returns what must be there for a disk, and the folder it is in: the
 // same if the whole folder was archived.
 func diskPlace(ds baadal.Datastore, vm baadal.VM, k baadal.Disk) (place, folder string) {
-	f := baadal.DiskFile{Datastore: ds, Identity: vm.Identity, UUID: vm.UUID, DiskID: k.ID, Name: k.Name}
+	f := baadal.DiskFile{Datastore: ds, Identity: vm.Identity, UUID: vm.UUID, DiskID: k.ID, Name: k.FileName()}
 	switch {
 	case k.State == baadal.DiskDeleted:
 		return f.DeletedDir(), f.DeletedDir()
@@ -32,6 +35,21 @@ func diskPlace(ds baadal.Datastore, vm baadal.VM, k baadal.Disk) (place, folder 
 		return folder, folder
 	}
 	return path.Join(f.Dir(), f.Name), f.Dir()
+}
+
+// formerNames are the names that a disk's file had before it became a base: they
+// stay in the folder of a VM that ran then.
+func (b *book) formerNames(k baadal.Disk) []string {
+	names := []string{k.Name}
+	for at := k.BaseID; at != 0; {
+		i := slices.IndexFunc(b.bases, func(o baadal.Base) bool { return o.ID == at })
+		if i < 0 {
+			break
+		}
+		names = append(names, baadal.OverlayName(k.Name, b.bases[i].UUID))
+		at = b.bases[i].ParentID
+	}
+	return names
 }
 
 // compareDisks asks where the extra disks on a datastore are.

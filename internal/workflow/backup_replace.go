@@ -181,9 +181,10 @@ func backupReplaced(tx *store.Tx, r *task.Run) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	base := vm.BaseID
-	if err := tx.SetVMDisk(vm.ID, vm.DiskFile, 0); err != nil { // it stands on nothing now
-		return "", err
+	for _, d := range b.Machine.Disks { // they stand on nothing now
+		if err := standAlone(tx, vm, d.ID); err != nil {
+			return "", err
+		}
 	}
 	if vm, err = tx.VM(vm.ID); err != nil {
 		return "", err
@@ -206,9 +207,6 @@ func backupReplaced(tx *store.Tx, r *task.Run) (string, error) {
 		if err := tx.DeleteSnapshot(s.ID); err != nil {
 			return "", err
 		}
-	}
-	if err := freeBase(tx, base); err != nil {
-		return "", err
 	}
 	message := fmt.Sprintf("%s is restored successfully from backup %d", vm.Name, b.ID)
 	return message, backupEvent(tx, r, b, "restored in place")

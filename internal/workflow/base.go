@@ -38,10 +38,43 @@ func forgetVM(tx *store.Tx, id int64) error {
 	if err != nil {
 		return ignoreMissing(err)
 	}
+	disks, err := tx.ExtraDisks(id)
+	if err != nil {
+		return err
+	}
 	if err := tx.DeleteVM(id); err != nil {
 		return err
 	}
-	return freeBase(tx, vm.BaseID)
+	bases := []int64{vm.BaseID}
+	for _, k := range disks {
+		bases = append(bases, k.BaseID)
+	}
+	for _, base := range bases {
+		if err := freeBase(tx, base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// standAlone notes that a VM's disk, 0 for the first one, stands on no base any
+// more.
+func standAlone(tx *store.Tx, vm baadal.VM, diskID int64) error {
+	file, base := vm.DiskFile, vm.BaseID
+	if diskID != 0 {
+		k, err := tx.Disk(diskID)
+		if err != nil {
+			return err
+		}
+		file, base = k.File, k.BaseID
+	}
+	if base == 0 {
+		return nil
+	}
+	if err := setDisk(tx, vm.ID, diskID, file, 0); err != nil {
+		return err
+	}
+	return freeBase(tx, base)
 }
 
 // freeBase asks for the removal of a base if nothing stands on it. The schedule
@@ -73,7 +106,7 @@ func (w *Workflows) claimBase(ctx context.Context, r *task.Run) error {
 			return err
 		}
 		if b.Standing > 0 {
-			return baadal.Errorf(baadal.Conflict, "%d VMs or bases stand on the base of %s", b.Standing, b.Origin).WithCode("base_in_use")
+			return baadal.Errorf(baadal.Conflict, "%d disks or bases stand on the base of %s", b.Standing, b.Origin).WithCode("base_in_use")
 		}
 		return tx.SetBase(b.ID, baadal.BaseRemoving, b.ParentID)
 	})

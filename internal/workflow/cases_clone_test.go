@@ -54,6 +54,9 @@ func cloneCases() []tasktest.Case {
 		cloning("clone vm that was cloned before", baadal.VMClone{}, cloned),
 		cloning("clone running vm with a snapshot", baadal.VMClone{}, snapshotted),
 		cloning("clone stopped vm in full", baadal.VMClone{Full: true}, off),
+		cloning("clone running vm with a disk", baadal.VMClone{}, addDisk),
+		cloning("clone stopped vm with a disk in full", baadal.VMClone{Full: true}, func(tb testing.TB, c *cloud) { addDisk(tb, c); off(tb, c) }),
+		cloning("clone running vm with a disk and a snapshot", baadal.VMClone{}, func(tb testing.TB, c *cloud) { addDisk(tb, c); snapshotted(tb, c) }),
 	}
 }
 
@@ -68,6 +71,13 @@ func (c *cloud) baseLines(tx *store.Tx, vms []baadal.VM) (lines []string, err er
 	}
 	for _, b := range bases {
 		lines = append(lines, fmt.Sprintf("base %d %s of %s, %s, on %d, %d stand on it", b.ID, b.UUID, b.Origin, b.State, b.ParentID, b.Standing))
+	}
+	disks, err := tx.AllExtraDisks()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range disks {
+		lines = append(lines, fmt.Sprintf("disk %s is %s on base %d", k.Name, k.FileName(), k.BaseID))
 	}
 	for _, vm := range vms {
 		lines = append(lines, fmt.Sprintf("vm %s has the disk %q on base %d", vm.Identity, vm.DiskFile, vm.BaseID))

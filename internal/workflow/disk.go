@@ -51,11 +51,31 @@ func loadDisks(tx *store.Tx, vm baadal.VM, ds baadal.Datastore) ([]diskAt, error
 
 // file is where a disk's file lies.
 func (p *place) file(k diskAt) baadal.DiskFile {
-	f := baadal.DiskFile{Datastore: k.store, Identity: p.vm.Identity, UUID: p.vm.UUID, DiskID: k.ID, Name: k.Name}
+	f := baadal.DiskFile{Datastore: k.store, Identity: p.vm.Identity, UUID: p.vm.UUID, DiskID: k.ID, Name: k.FileName()}
 	if k.First() {
 		f.Name = path.Base(p.store.DiskPath(&p.vm))
 	}
 	return f
+}
+
+// diskByID is a disk of the VM; 0 is the first one.
+func (p *place) diskByID(id int64) diskAt {
+	for _, k := range p.disks {
+		if k.ID == id {
+			return k
+		}
+	}
+	return diskAt{}
+}
+
+// extra are the VM's disks beside the first one that were not deleted.
+func (p *place) extra() (all []diskAt) {
+	for _, k := range p.disks {
+		if !k.First() && k.State != baadal.DiskDeleted {
+			all = append(all, k)
+		}
+	}
+	return all
 }
 
 // device is a disk as the hypervisor is told of it.
@@ -66,10 +86,11 @@ func (p *place) device(k diskAt) baadal.DomainDisk {
 	}
 }
 
-// devices are the disks that the VM has.
+// devices are the disks that the VM has. One that is being made has those that
+// are made with it.
 func (p *place) devices() (all []baadal.DomainDisk) {
 	for _, k := range p.disks {
-		if k.First() || k.State == baadal.DiskAttached {
+		if k.First() || k.State == baadal.DiskAttached || k.State == baadal.DiskCreating && p.vm.State == baadal.VMInQueue {
 			all = append(all, p.device(k))
 		}
 	}

@@ -101,5 +101,12 @@ func diskForgotten(tx *store.Tx, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	return tx.DeleteDisk(params.DiskID)
+	k, err := tx.Disk(params.DiskID)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	if err := tx.DeleteDisk(k.ID); err != nil {
+		return err
+	}
+	return freeBase(tx, k.BaseID)
 }

@@ -96,7 +96,7 @@ func diskDeleted(tx *store.Tx, r *task.Run) (string, error) {
 		return "", err
 	}
 	if a.Nothing {
-		err = tx.DeleteDisk(k.ID)
+		err = diskForgotten(tx, r)
 	}
 	return k.Name + " of " + k.VM + " is deleted successfully", err
 }

@@ -158,6 +158,12 @@ type Bases interface {
 	CopyDisk(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
 	// KeepCopy gives a finished copy the base's name and makes it read-only. Done already is success.
 	KeepCopy(ctx context.Context, host baadal.Host, f baadal.DiskFreeze) error
+	// FlattenDisk copies into the disk of a VM that is off what it has of the files between it and onto, a template of a format, or of all if onto is empty; at no more than so many bytes a second. The guest sees no difference at any moment. Done already is success.
+	FlattenDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, onto, format string, bytesPerSecond int64) error
+	// DropNames removes the names that bases have in the folder of a disk that stands on none of them any more.
+	DropNames(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
+	// ForkDisks makes the folders of many VMs with disks on bases, each as a whole or not at all, and tells the UUIDs of those whose folders are there. An earlier call of the same turn that is still at work is ended first, also if there is nothing to make.
+	ForkDisks(ctx context.Context, host baadal.Host, in baadal.DiskForks) (made []string, err error)
 	// RemoveBase removes a base's folder. It is a Conflict (code base_in_use) while any disk on the datastore names it. None is success.
 	RemoveBase(ctx context.Context, host baadal.Host, ds baadal.Datastore, base string) error
 }
@@ -165,11 +171,15 @@ type Bases interface {
 // Freezer changes which file a running domain writes to. The rules of
 // Hypervisor hold; a domain that is off is a Conflict.
 type Freezer interface {
-	// SwitchDisk makes the domain write to the file to, an overlay on its present disk, from one moment on; the guest's file systems are quiesced if its agent answers. Done already is success.
-	SwitchDisk(ctx context.Context, host baadal.Host, uuid, target, to string) error
-	// RejoinDisk writes back what the domain wrote to from since SwitchDisk and makes it write to the file to again. Done already is success.
+	// SwitchDisks makes the domain write to other files, overlays on its present disks by target, all from one moment on; the guest's file systems are quiesced if its agent answers. Done already is success.
+	SwitchDisks(ctx context.Context, host baadal.Host, uuid string, to map[string]string) error
+	// RejoinDisk writes back what the domain wrote to from since SwitchDisks and makes it write to the file to again. Done already is success.
 	RejoinDisk(ctx context.Context, host baadal.Host, uuid, target, from, to string) error
-	// BackupDisk makes the file to, which must not exist, a flat copy of the disk as it is at the call; the domain runs on. progress is called now and then with the share done.
+	// BackupDisks makes files, by target, which must not exist, flat copies of the disks as all of them are at the call; the domain runs on. progress is called now and then with the share done.
+	BackupDisks(ctx context.Context, host baadal.Host, uuid string, to map[string]string, progress func(share float64)) error
+	// PullDisk copies into the disk what it has of the files between it and onto, or of all if onto is empty, at no more than so many bytes a second; it stands on onto alone then. The guest sees no difference at any moment. A pull of an earlier call is followed; when ctx ends it is broken off. Done already is success.
+	PullDisk(ctx context.Context, host baadal.Host, uuid, target, onto string, bytesPerSecond int64, progress func(share float64)) error
+	// BackupDisk is BackupDisks of one disk: it makes the file to, which must not exist, a flat copy of the disk as it is at the call; the domain runs on. progress is called now and then with the share done.
 	BackupDisk(ctx context.Context, host baadal.Host, uuid, target, to string, progress func(share float64)) error
 }
 
@@ -232,6 +242,8 @@ type CDDrives interface {
 type ExtraDisks interface {
 	// CreateDisk makes the file, empty, of so many bytes. The same again is success; a file that is not the disk's is Conflict.
 	CreateDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, bytes int64) error
+	// ForkDisk makes the file as CreateDisk does, an overlay on a base of its datastore, or a copy of it.
+	ForkDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile, base string, full bool) error
 	// RemoveDisk removes the file from its place. None is success.
 	RemoveDisk(ctx context.Context, host baadal.Host, f baadal.DiskFile) error
 	// ArchiveDisk moves the file to vm_deleted, RestoreDisk moves it back. Done already is success; nowhere is NotFound; one that is open on some host is not archived: Conflict (code disk_in_use).

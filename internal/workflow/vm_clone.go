@@ -3,6 +3,7 @@ package workflow
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"baadal"
@@ -13,19 +14,38 @@ import (
 // CloneParams are the parameters of a task that clones a VM. The clones' rows
 // with their claims, and the base's, were made in its transaction.
 type CloneParams struct {
-	Base   int64          `json:"base"`
+	Base   int64          `json:"base"`            // of the first disk
+	Disks  []CloneDisk    `json:"disks,omitempty"` // extra disks that the clones get too
 	Clones []int64        `json:"clones"`
 	Names  []string       `json:"names"` // of the clones, in their order, for a retry
 	Wish   baadal.VMClone `json:"wish"`
 }
 
-// vmClone clones a VM: its disk becomes a base, and each clone is made on it by
-// a task of its own. Everything about the base is in vm_freeze.go.
+// CloneDisk is an extra disk of the VM that is cloned, with the row of the base
+// that it becomes.
+type CloneDisk struct {
+	DiskID int64 `json:"disk_id"`
+	Base   int64 `json:"base"`
+}
+
+// bases lists the bases of all disks, the first one's first.
+func (p *CloneParams) bases() []int64 {
+	ids := []int64{p.Base}
+	for _, d := range p.Disks {
+		ids = append(ids, d.Base)
+	}
+	return ids
+}
+
+// vmClone clones a VM: its disks become bases, the clones' files are made on
+// them on all hosts at once, and each clone becomes a VM by a task of its own.
+// Everything about the bases is in vm_freeze.go.
 func (w *Workflows) vmClone() task.Body {
 	return task.Body{
 		Kind: baadal.TaskVMClone,
 		Steps: []task.Step{
 			{Name: "freeze", Do: w.endChainFirst(w.freezeParent), Undo: w.thawParent, Timeout: 6 * time.Hour},
+			{Name: "images", Do: w.forkClones, Undo: w.unforkClones, Timeout: time.Hour},
 			{Name: "clones", Do: w.makeClones, Undo: w.stopClones},
 		},
 		Done:   clonesDone,
@@ -34,7 +54,7 @@ func (w *Workflows) vmClone() task.Body {
 }
 
 // cloneWait is how long the task waits before it looks after the clones again;
-// each of them wakes it when it ends.
+// the last of them wakes it when it ends.
 const cloneWait = time.Second
 
 // makeClones makes the clones' tasks, once, and goes on when all have ended.
@@ -65,12 +85,16 @@ func (w *Workflows) makeClones(ctx context.Context, r *task.Run) error {
 }
 
 func insertClones(tx *store.Tx, r *task.Run, params CloneParams) error {
+	var f forked
+	if _, err := r.Output("images", &f); err != nil {
+		return err
+	}
 	for _, id := range params.Clones {
 		vm, err := tx.VM(id)
 		if err != nil {
 			return err
 		}
-		p, err := task.MarshalParams(CloneCreateParams{Base: params.Base, Full: params.Wish.Full, Start: params.Wish.Start})
+		p, err := task.MarshalParams(CloneCreateParams{Base: params.Base, Full: params.Wish.Full, Start: params.Wish.Start, Made: slices.Contains(f.Made, id)})
 		if err != nil {
 			return err
 		}
@@ -147,8 +171,10 @@ func clonesDone(tx *store.Tx, r *task.Run) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := freeBase(tx, params.Base); err != nil { // full copies stand on nothing
-		return "", err
+	for _, id := range params.bases() { // full copies stand on nothing
+		if err := freeBase(tx, id); err != nil {
+			return "", err
+		}
 	}
 	_, failed, first := tally(children)
 	switch n := len(children); {
@@ -163,7 +189,7 @@ func clonesDone(tx *store.Tx, r *task.Run) (string, error) {
 }
 
 // clonesUndone gives back the claims of the clones that were never begun, and
-// forgets the base if it is gone.
+// forgets the bases if they are gone.
 func clonesUndone(tx *store.Tx, r *task.Run) error {
 	params, err := task.Params[CloneParams](r)
 	if err != nil {
@@ -184,11 +210,16 @@ func clonesUndone(tx *store.Tx, r *task.Run) error {
 			}
 		}
 	}
-	base, err := tx.Base(params.Base)
-	if err != nil || base.State != baadal.BaseMaking {
-		return ignoreMissing(err)
+	for _, id := range params.bases() {
+		base, err := tx.Base(id)
+		if err == nil && base.State == baadal.BaseMaking {
+			err = tx.DeleteBase(base.ID)
+		}
+		if ignoreMissing(err) != nil {
+			return err
+		}
 	}
-	return tx.DeleteBase(base.ID)
+	return nil
 }
 
 func ignoreMissing(err error) error {

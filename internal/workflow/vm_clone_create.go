@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"time"
 
 	"baadal"
 	"baadal/internal/cloudinit"
@@ -14,6 +15,7 @@ type CloneCreateParams struct {
 	Base  int64 `json:"base"`
 	Full  bool  `json:"full,omitempty"`
 	Start bool  `json:"start,omitempty"`
+	Made  bool  `json:"made,omitempty"` // its files were made together with those of the others
 }
 
 // cloneCreate makes one clone on a base. It is vmCreate with a base for a
@@ -22,7 +24,8 @@ func (w *Workflows) cloneCreate() task.Body {
 	return task.Body{
 		Kind: baadal.TaskCloneCreate,
 		Steps: []task.Step{
-			{Name: "image", Do: w.cloneImage, Undo: w.removeImage},
+			{Name: "image", Do: w.cloneImage, Undo: w.removeImage, Timeout: 6 * time.Hour},
+			{Name: "disks", Do: w.cloneDisks, Undo: w.removeDisks, Timeout: 6 * time.Hour},
 			{Name: "define", Do: w.define, Undo: w.undefine},
 			{Name: "start", Do: w.startClone, Undo: w.destroy},
 		},
@@ -31,21 +34,30 @@ func (w *Workflows) cloneCreate() task.Body {
 			if err := tx.DeleteVM(r.Task.Subject.ID); err != nil {
 				return err
 			}
-			return tx.HurryTask(r.Task.ParentID)
+			return wakeParent(tx, r)
 		},
 		Owed: func(tx *store.Tx, r *task.Run, cause error) error {
 			_, err := vmChanged(tx, r, baadal.VMUnknown, "it could not be cloned ("+baadal.Message(cause)+"); what is left is taken back when its host answers")
 			if err != nil {
 				return err
 			}
-			return tx.HurryTask(r.Task.ParentID)
+			return wakeParent(tx, r)
 		},
 	}
 }
 
+// wakeParent wakes the task that this one is a part of, if it is the last part.
+func wakeParent(tx *store.Tx, r *task.Run) error {
+	open, err := tx.OpenChildren(r.Task.ParentID)
+	if err != nil || open > 1 { // this one has not ended yet
+		return err
+	}
+	return tx.HurryTask(r.Task.ParentID)
+}
+
 func (w *Workflows) cloneImage(ctx context.Context, r *task.Run) error {
 	params, err := task.Params[CloneCreateParams](r)
-	if err != nil {
+	if err != nil || params.Made {
 		return err
 	}
 	p, err := w.load(ctx, r)
@@ -56,9 +68,7 @@ func (w *Workflows) cloneImage(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	seed, err := cloudinit.Seed(cloudinit.Config{
-		InstanceID: p.vm.UUID, Hostname: p.vm.Name, SSHKeys: p.vm.SSHKeys, Password: p.password,
-	})
+	seed, err := seedOf(p)
 	if err != nil {
 		return err
 	}
@@ -66,6 +76,46 @@ func (w *Workflows) cloneImage(ctx context.Context, r *task.Run) error {
 		Datastore: p.store, Identity: p.vm.Identity, UUID: p.vm.UUID, Template: p.store.BaseFile(base.UUID), Format: "qcow2",
 		Bytes: max(int64(p.vm.DiskGiB)<<30, p.template.VirtualSize), FullCopy: params.Full, Seed: seed,
 	})
+}
+
+// seedOf is what a VM's guest is told at its first boot.
+func seedOf(p place) ([]byte, error) {
+	return cloudinit.Seed(cloudinit.Config{InstanceID: p.vm.UUID, Hostname: p.vm.Name, SSHKeys: p.vm.SSHKeys, Password: p.password})
+}
+
+// cloneDisks makes the clone's extra disks.
+func (w *Workflows) cloneDisks(ctx context.Context, r *task.Run) error {
+	params, err := task.Params[CloneCreateParams](r)
+	if err != nil || params.Made {
+		return err
+	}
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, k := range p.extra() {
+		base, err := w.base(ctx, k.BaseID)
+		if err != nil {
+			return err
+		}
+		if err := w.sys.ExtraDisks.ForkDisk(ctx, p.host, p.file(k), base.UUID, params.Full); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Workflows) removeDisks(ctx context.Context, r *task.Run) error {
+	p, err := w.load(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, k := range p.extra() {
+		if err := w.sys.ExtraDisks.RemoveDisk(ctx, p.host, p.file(k)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *Workflows) startClone(ctx context.Context, r *task.Run) error {
@@ -94,7 +144,22 @@ func cloneDone(tx *store.Tx, r *task.Run) (string, error) {
 			return "", err
 		}
 	}
-	return "Cloned successfully.", tx.HurryTask(r.Task.ParentID)
+	disks, err := tx.ExtraDisks(r.Task.Subject.ID)
+	if err != nil {
+		return "", err
+	}
+	for _, k := range disks {
+		k.State = baadal.DiskAttached
+		if err := tx.UpdateDisk(&k); err != nil {
+			return "", err
+		}
+		if params.Full {
+			if err := tx.SetDisk(k.ID, "", 0); err != nil {
+				return "", err
+			}
+		}
+	}
+	return "Cloned successfully.", wakeParent(tx, r)
 }
 
 func (w *Workflows) base(ctx context.Context, id int64) (b baadal.Base, err error) {

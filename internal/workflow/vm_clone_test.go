@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,6 +113,8 @@ func TestPartialClones(t *testing.T) {
 	t.Parallel()
 	c := cloneCloud(t)
 	refused := baadal.Errorf(baadal.Conflict, "refused by the test")
+	// Nothing is made at once, so that each clone makes its own.
+	c.world.Fail(simulator.Rule{Op: "disks.fork", Times: 3, Before: true, Err: refused})
 	stop := c.world.Fail(simulator.Rule{Op: "disks.create_image", Nth: 4, Times: 3, Before: true, Err: refused})
 	done := c.run(t, c.clone(t, "ml", baadal.VMClone{Count: 10, Name: "web"}).ID)
 	stop()
@@ -147,11 +150,13 @@ func TestPartialClones(t *testing.T) {
 func TestCancelClones(t *testing.T) {
 	t.Parallel()
 	c := cloneCloud(t)
-	var cancelled bool
+	var defines atomic.Int32
 	id := c.clone(t, "ml", baadal.VMClone{Count: 3}).ID
 	c.world.OnOp(func(op string, after bool) {
-		if op == "disks.create_image" && !after && !cancelled {
-			cancelled = true
+		if op != "hypervisor.define" || after {
+			return
+		}
+		if defines.Add(1) == 3 { // the VM's own, and those of two clones
 			if _, err := c.svc.CancelTask(context.Background(), c.actor, id); err != nil {
 				t.Error(err)
 			}
@@ -301,7 +306,7 @@ func TestDeepChains(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := ds.DiskPath(&vm)
-		chain, err := c.sys.Bases.DiskChain(t.Context(), h, baadal.DiskFreeze{Datastore: ds, Identity: vm.Identity, UUID: vm.UUID, File: file[strings.LastIndexByte(file, '/')+1:]})
+		chain, err := c.sys.Bases.DiskChain(t.Context(), h, baadal.DiskFreeze{DiskFile: baadal.DiskFile{Datastore: ds, Identity: vm.Identity, UUID: vm.UUID, Name: file[strings.LastIndexByte(file, '/')+1:]}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,10 +14,9 @@ import (
 
 // Options of the workflows.
 type Options struct {
-	ConsoleDir string // folder on every host for the sockets of VMs; /run/baadal if empty
-	HTTP       *http.Client
-	Stall      time.Duration // how long a server that an image is fetched from may send nothing; 1 min if 0
-	Logger     *slog.Logger
+	HTTP   *http.Client
+	Stall  time.Duration // how long a server that an image is fetched from may send nothing; 1 min if 0
+	Logger *slog.Logger
 }
 
 // Workflows holds what all operations need.
@@ -32,9 +31,6 @@ type Workflows struct {
 // New makes the workflows on a store and the outside world. A nil sys.DHCP
 // means that nobody but the administrator gives out addresses.
 func New(db *store.DB, sys Systems, opt Options) *Workflows {
-	if opt.ConsoleDir == "" {
-		opt.ConsoleDir = "/run/baadal"
-	}
 	if opt.HTTP == nil {
 		opt.HTTP = &http.Client{}
 	}
@@ -58,7 +54,7 @@ func (w *Workflows) Bodies() []task.Body {
 		w.networkApply(), w.networkDelete(),
 		w.audit(),
 		w.diskAdd(), w.diskAttach(), w.diskDetach(), w.diskDelete(), w.diskPurge(), w.diskGrow(), w.diskLimit(),
-		w.vmClone(), w.cloneCreate(), w.baseRemove(),
+		w.vmClone(), w.cloneCreate(), w.baseRemove(), w.diskFlatten(),
 		w.backupCreate(), w.backupVerify(), w.backupRestore(), w.backupReplace(), w.backupDelete(),
 		w.vmSaveTemplate(), w.vmExport(), w.vmImport(), w.vmLaunch(), w.vmAdopt(), w.transferRemove(),
 		w.cdromInsert(), w.cdromEject(),
@@ -73,45 +69,45 @@ type place struct {
 	template baadal.Template
 	network  baadal.Network
 	password string
-	disks    []diskAt // the first one first
-	disc     string   // path of the image in its CD drive
+	disks    []diskAt              // the first one first
+	disc     string                // path of the image in its CD drive
+	bases    map[int64]baadal.Base // under its disks; only of clones that are made together
 }
 
 // load reads the VM that a task is about, with its surroundings.
 func (w *Workflows) load(ctx context.Context, r *task.Run) (p place, err error) {
-	err = w.db.View(ctx, func(tx *store.Tx) (err error) {
-		if p.vm, err = tx.VM(r.Task.Subject.ID); err != nil {
-			return err
-		}
-		if p.vm.HostID != 0 {
-			if p.host, err = tx.Host(p.vm.HostID); err != nil {
-				return err
-			}
-		}
-		if p.store, err = tx.Datastore(p.vm.DatastoreID); err != nil {
-			return err
-		}
-		if p.disks, err = loadDisks(tx, p.vm, p.store); err != nil {
-			return err
-		}
-		if p.disc, err = loadDisc(tx, p.vm); err != nil {
-			return err
-		}
-		if p.vm.TemplateID != 0 { // one that was imported or adopted stands on none
-			if p.template, err = tx.Template(p.vm.TemplateID); err != nil {
-				return err
-			}
-		}
-		if p.network, err = tx.Network(p.vm.NetworkID); err != nil {
-			return err
-		}
-		p.password, err = tx.Secret(p.vm.ID)
-		if baadal.KindOf(err) == baadal.NotFound {
-			err = nil
-		}
-		return err
-	})
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) { p, err = loadPlace(tx, r.Task.Subject.ID); return err })
 	return p, err
+}
+
+func loadPlace(tx *store.Tx, id int64) (p place, err error) {
+	if p.vm, err = tx.VM(id); err != nil {
+		return p, err
+	}
+	if p.vm.HostID != 0 {
+		if p.host, err = tx.Host(p.vm.HostID); err != nil {
+			return p, err
+		}
+	}
+	if p.store, err = tx.Datastore(p.vm.DatastoreID); err != nil {
+		return p, err
+	}
+	if p.disks, err = loadDisks(tx, p.vm, p.store); err != nil {
+		return p, err
+	}
+	if p.disc, err = loadDisc(tx, p.vm); err != nil {
+		return p, err
+	}
+	if p.vm.TemplateID != 0 { // one that was imported or adopted stands on none
+		if p.template, err = tx.Template(p.vm.TemplateID); err != nil {
+			return p, err
+		}
+	}
+	if p.network, err = tx.Network(p.vm.NetworkID); err != nil {
+		return p, err
+	}
+	p.password, err = tx.Secret(p.vm.ID)
+	return p, ignoreMissing(err)
 }
 
 // domain is the VM as the hypervisor is told to define it.
@@ -123,8 +119,11 @@ func (w *Workflows) domain(p place) baadal.Domain {
 		Seed:    p.store.SeedFile(p.vm.Identity),
 		CDROM:   p.disc,
 		Boot:    p.vm.Boot,
+
+		MaxRAMMiB: p.vm.MaxRAMMiB,
+
 		NICs:    []baadal.DomainNIC{{MAC: p.vm.MAC, Network: p.network.Bridge, Portgroup: p.network.Portgroup, VLAN: p.network.VLAN}},
-		Console: w.opt.ConsoleDir + "/" + p.vm.UUID,
+		Console: baadal.ConsoleFolder(p.vm.UUID),
 	}
 }
 

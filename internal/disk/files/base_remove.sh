@@ -5,7 +5,7 @@ into=$ds/vm_bases/$base
 turn "$base"
 mounted "$ds"
 if there "$into/base.qcow2"; then
-	for disk in "$ds"/vm_images/*/*.qcow2 "$ds"/vm_deleted/*/*.qcow2 "$ds"/vm_bases/*/base.qcow2; do
+	for disk in "$ds"/vm_images/*/*.qcow2 "$ds"/vm_extra_disks/*/*/*.qcow2 "$ds"/vm_deleted/*/*.qcow2 "$ds"/vm_bases/*/base.qcow2; do
 		if ! [ -f "$disk" ]; then continue; fi
 		rc=0
 		words=$(qemu-img info -U --output=json -f qcow2 -- "$disk" 2>&1) || rc=$?

@@ -16,6 +16,7 @@ elif there "$from/$file"; then
 else
 	fail $NOTHING "$file is neither in $from nor in $to"
 fi
+if ours "$from" "$uuid"; then others "$from" "$file" "$id"; fi
 tidy "$from" "$uuid" "$attempt"
 for parent in "$(dirname -- "$from")" "$(dirname -- "$to")"; do
 	if [ -d "$parent" ]; then sweep "$parent" "$uuid"; fi

@@ -30,6 +30,17 @@ folder() { # path uuid attempt
 	ours "$1" "$2" || fail $OVERTAKEN "$1 could not be made"
 }
 
+# others removes the other names that a disk's file had in a folder: files that
+# became bases. They carry the disk's mark too, and nobody has them open.
+others() { # folder file id
+	for mark in "$1"/.*.id; do
+		[ -f "$mark" ] || continue
+		other=${mark#"$1"/.}
+		other=${other%.id}
+		if [ "$other" != "$2" ] && [ "$(head -c 32 -- "$mark")" = "$3" ]; then rm -f -- "$1/$other" "$mark"; fi
+	done
+}
+
 # tidy removes a marked folder in which no file of anybody is left.
 tidy() { # folder uuid attempt
 	if ! ours "$1" "$2"; then return 0; fi

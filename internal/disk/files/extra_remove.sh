@@ -8,6 +8,7 @@ if there "$dir"; then
 		mine "$dir" "$file" "$id" || fail $FOREIGN "$dir/$file is not this disk's"
 		rm -f -- "$dir/$file"
 	fi
+	others "$dir" "$file" "$id"
 	for left in "$dir/.$file.id" "$dir/.$file."????????.part "$dir/.$file."????????.mark; do
 		if there "$left"; then rm -f -- "$left"; fi
 	done
