@@ -39,6 +39,7 @@ var imports = map[string][]string{
 	"internal/disk":      {"", "internal/ssh"},
 	"internal/dhcp":      {"", "internal/ssh"},
 	"internal/probe":     {"", "internal/ssh"},
+	"internal/console":   {""},
 	"internal/cloudinit": {""},
 	"internal/simulator": {""},
 	"internal/lab":       {""},
@@ -55,7 +56,7 @@ var imports = map[string][]string{
 	"internal/store/storetest":     {"", "internal/store"},
 	"internal/task/tasktest":       {"", "internal/store", "internal/store/storetest", "internal/task", "internal/simulator"},
 	"internal/libvirt/libvirttest": {"", "internal/needs", "internal/ssh", "internal/libvirt"},
-	"internal/server/servertest":   {"", "internal/auth", "internal/server", "internal/service", "internal/store", "internal/store/storetest", "internal/task"},
+	"internal/server/servertest":   {"", "internal/auth", "internal/console", "internal/server", "internal/service", "internal/store", "internal/store/storetest", "internal/task"},
 	"docs":                         {},
 	"internal/proof":               {}, // only tests: what is shown of all operations together, on the simulator
 	"e2e":                          {"", "client", "internal/lab", "internal/demo"},
@@ -64,6 +65,7 @@ var imports = map[string][]string{
 // technologies says which of our packages may import an outside module: one
 // technology, one package. What is not here nobody may import outside tests.
 var technologies = map[string][]string{
+	"github.com/coder/websocket":          {"internal/server", "client"},
 	"github.com/danielgtaylor/huma/v2":    {"internal/server"},
 	"github.com/digitalocean/go-libvirt":  {"internal/libvirt"},
 	"libvirt.org/go/libvirtxml":           {"internal/libvirt"},

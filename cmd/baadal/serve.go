@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -21,45 +20,12 @@ import (
 	cryptossh "golang.org/x/crypto/ssh"
 
 	"baadal"
-	"baadal/internal/dhcp"
-	"baadal/internal/disk"
-	"baadal/internal/libvirt"
-	"baadal/internal/probe"
 	"baadal/internal/reconcile"
 	"baadal/internal/server"
 	"baadal/internal/service"
-	"baadal/internal/simulator"
-	"baadal/internal/ssh"
 	"baadal/internal/store"
 	"baadal/internal/task"
 	"baadal/internal/workflow"
-)
-
-// The real systems and the simulated ones satisfy the same contracts.
-var (
-	_ workflow.Hypervisor  = (*libvirt.Hypervisor)(nil)
-	_ workflow.Power       = (*libvirt.Hypervisor)(nil)
-	_ workflow.Resizer     = (*libvirt.Hypervisor)(nil)
-	_ workflow.Stats       = (*libvirt.Hypervisor)(nil)
-	_ workflow.Snapshots   = (*libvirt.Hypervisor)(nil)
-	_ workflow.Migrator    = (*libvirt.Hypervisor)(nil)
-	_ workflow.Disks       = (*disk.Disks)(nil)
-	_ workflow.Bases       = (*disk.Disks)(nil)
-	_ workflow.Images      = (*disk.Disks)(nil)
-	_ workflow.Adopter     = (*libvirt.Hypervisor)(nil)
-	_ workflow.Freezer     = (*libvirt.Hypervisor)(nil)
-	_ workflow.Backups     = (*libvirt.Hypervisor)(nil)
-	_ workflow.BackupFiles = (*disk.Disks)(nil)
-	_ workflow.Refiller    = (*disk.Disks)(nil)
-	_ workflow.DiskPlugs   = (*libvirt.Hypervisor)(nil)
-	_ workflow.CDDrives    = (*libvirt.Hypervisor)(nil)
-	_ workflow.ExtraDisks  = (*disk.Disks)(nil)
-	_ workflow.Sizer       = (*disk.Disks)(nil)
-	_ workflow.Copier      = (*libvirt.Hypervisor)(nil)
-	_ workflow.Mover       = (*disk.Disks)(nil)
-	_ workflow.DHCP        = (*dhcp.ISC)(nil)
-	_ workflow.Prober      = (*probe.Prober)(nil)
-	_ workflow.Guests      = (*probe.Guests)(nil)
 )
 
 // serveOptions are the flags of `baadal serve`.
@@ -130,18 +96,19 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	systems, closeSystems, err := openSystems(cfg, o, log)
+	world, err := openWorld(cfg, o, log)
 	if err != nil {
 		return err
 	}
-	defer closeSystems()
+	defer world.close()
 
 	queue := task.New(db, task.Options{Workers: cfg.Workers, Logger: log, Slots: slots(db)})
-	queue.Register(workflow.New(db, systems, workflow.Options{Logger: log}).Bodies()...)
-	loops := reconcile.New(db, reconcile.Systems{
-		Hypervisor: systems.Hypervisor, Alive: systems.Prober.Alive, Usage: systems.Disks.Usage, DiskSizes: systems.Sizer.DiskSizes, Answers: systems.Guests.Answers, Boot: systems.Prober.Boot, Stats: systems.Stats.Stats,
-	}, reconcile.Options{Logger: log})
-	svc := service.New(db, queue, service.Options{Prober: systems.Prober, Stats: loops.VMStats, Files: systems.Images, Foreign: systems.Adopter, Logger: log})
+	queue.Register(workflow.New(db, world.systems, workflow.Options{Logger: log}).Bodies()...)
+	loops := reconcile.New(db, world.watched(), reconcile.Options{Logger: log})
+	svc := service.New(db, queue, service.Options{
+		Prober: world.systems.Prober, Stats: loops.VMStats, Files: world.systems.Images, Foreign: world.systems.Adopter,
+		Consoles: world.consoles, Screens: world.screens, Logger: log,
+	})
 	if err := bootstrap(ctx, out, svc); err != nil {
 		return err
 	}
@@ -209,41 +176,6 @@ func listen(ctx context.Context, cfg config) (net.Listener, error) {
 			WithNext("Choose another address", "baadal serve --listen 127.0.0.1:PORT")
 	}
 	return l, nil
-}
-
-// openSystems connects the outside world, real or simulated. Nothing is dialled
-// yet.
-func openSystems(cfg config, o serveOptions, log *slog.Logger) (workflow.Systems, func(), error) {
-	if o.simulate > 0 {
-		world, err := simulator.Open(simulator.Config{
-			Dir: filepath.Join(cfg.State, "simulator"), Hosts: o.simulate, Logger: log,
-			StartTime: 300 * time.Millisecond, ShutdownTime: 3 * time.Second, BootTime: 6 * time.Second, MigrateTime: 2 * time.Second,
-		})
-		if err == nil { // a second datastore, so that VMs can be moved
-			err = world.AddDatastore("/mnt/second", 256<<30)
-		}
-		if err != nil {
-			return workflow.Systems{}, nil, err
-		}
-		return workflow.Systems{
-			Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Stats: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Images: world.Disks(), Adopter: world.Hypervisor(), Backups: world.Hypervisor(), BackupFiles: world.Disks(), Refiller: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), CDDrives: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), Copier: world.Hypervisor(), Mover: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
-		}, func() { _ = world.Close() }, nil
-	}
-	signer, err := sshKey(cfg.SSHKey, log)
-	if err != nil {
-		return workflow.Systems{}, nil, err
-	}
-	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
-	hyper, files := libvirt.New(pool, libvirt.Options{Logger: log}), disk.New(pool, disk.Options{})
-	s := workflow.Systems{
-		Hypervisor: hyper, Power: hyper, Resizer: hyper, Stats: hyper, Snapshots: hyper, Migrator: hyper, Disks: files, Bases: files, Images: files, Adopter: hyper, Backups: hyper, BackupFiles: files, Refiller: files, Freezer: hyper, DiskPlugs: hyper, CDDrives: hyper, ExtraDisks: files, Sizer: files, Copier: hyper, Mover: files, Prober: probe.New(pool, hyper, probe.Options{}), Guests: probe.NewGuests(),
-	}
-	if cfg.DHCP.Kind == "isc" {
-		// The box is reached as a host is, with an id that no host has.
-		box := baadal.Host{ID: -1, Name: "the DHCP server", Address: cfg.DHCP.Address, SSHUser: cfg.DHCP.User, HostKey: cfg.DHCP.HostKey}
-		s.DHCP = dhcp.NewISC(pool, box, dhcp.Options{File: cfg.DHCP.File, MainConfig: cfg.DHCP.MainConfig, Restart: cfg.DHCP.Restart, Status: cfg.DHCP.Status})
-	}
-	return s, func() { hyper.Close(); pool.Close() }, nil
 }
 
 // sshKey reads the controller's key, or makes one and says where it must go.

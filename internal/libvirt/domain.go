@@ -17,22 +17,11 @@ import (
 // metadataURI names our element in a domain's metadata.
 const metadataURI = "https://baadal.cloud/xmlns/domain/1"
 
-// Files in a VM's console folder on its host.
-const (
-	vncSocket    = "vnc"
-	serialSocket = "serial"
-	serialLog    = "serial.log"
-)
+// serialLog is in a VM's console folder on its host, beside the sockets.
+const serialLog = "serial.log"
 
 // maxSocketPath is what fits in a sockaddr_un.
 const maxSocketPath = 107
-
-// VNCSocket returns the path of a VM's VNC socket on its host.
-func VNCSocket(console string) string { return path.Join(console, vncSocket) }
-
-// SerialSocket returns the path of a VM's serial console on its host. It takes
-// one client at a time; a second one connects and gets nothing.
-func SerialSocket(console string) string { return path.Join(console, serialSocket) }
 
 // XML writes a domain as libvirt is told to define it. It is Invalid if the
 // domain cannot be right: an unknown virtualisation type, no disk, a relative
@@ -90,7 +79,7 @@ func check(d baadal.Domain) error {
 		return baadal.Errorf(baadal.Invalid, "domain %s has no disk", d.Name)
 	case !path.IsAbs(d.Console):
 		return baadal.Errorf(baadal.Invalid, "console folder %q of %s is not an absolute path", d.Console, d.Name)
-	case len(SerialSocket(d.Console)) > maxSocketPath:
+	case len(baadal.ConsoleSocket(d.Console, baadal.ConsoleSerial)) > maxSocketPath:
 		return baadal.Errorf(baadal.Invalid, "console folder %s is too long for a socket", d.Console)
 	}
 	for _, disk := range d.Disks {
@@ -115,7 +104,7 @@ func devices(d baadal.Domain) *libvirtxml.DomainDeviceList {
 	l := &libvirtxml.DomainDeviceList{
 		Controllers: []libvirtxml.DomainController{{Type: "usb", Index: &first, Model: "none"}}, // nobody plugs anything in; saves 60 ms at start
 		Serials: []libvirtxml.DomainSerial{{
-			Source: unixSource(SerialSocket(d.Console)),
+			Source: unixSource(baadal.ConsoleSocket(d.Console, baadal.ConsoleSerial)),
 			// Written anew at each start: a guest's chatter must not fill the host.
 			Log:    &libvirtxml.DomainChardevLog{File: path.Join(d.Console, serialLog), Append: "off"},
 			Target: &libvirtxml.DomainSerialTarget{Port: &first},
@@ -124,7 +113,7 @@ func devices(d baadal.Domain) *libvirtxml.DomainDeviceList {
 			Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
 			Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: "org.qemu.guest_agent.0"}},
 		}},
-		Graphics: []libvirtxml.DomainGraphic{{VNC: &libvirtxml.DomainGraphicVNC{Socket: VNCSocket(d.Console)}}},
+		Graphics: []libvirtxml.DomainGraphic{{VNC: &libvirtxml.DomainGraphicVNC{Socket: baadal.ConsoleSocket(d.Console, baadal.ConsoleScreen)}}},
 		Videos:   []libvirtxml.DomainVideo{{Model: libvirtxml.DomainVideoModel{Type: "vga", VRam: 16384}}},
 		RNGs: []libvirtxml.DomainRNG{{
 			Model:   "virtio",
@@ -237,7 +226,7 @@ func consoleOf(text string) string {
 		return ""
 	}
 	for _, s := range d.Devices.Serials {
-		if s.Source != nil && s.Source.UNIX != nil && path.Base(s.Source.UNIX.Path) == serialSocket && path.IsAbs(s.Source.UNIX.Path) {
+		if s.Source != nil && s.Source.UNIX != nil && path.Base(s.Source.UNIX.Path) == string(baadal.ConsoleSerial) && path.IsAbs(s.Source.UNIX.Path) {
 			return path.Dir(s.Source.UNIX.Path)
 		}
 	}

@@ -155,7 +155,7 @@ func TestLabDomain(t *testing.T) {
 	if got := r.run(t, "", "ovs-vsctl", "--bare", "--columns=external_ids", "find", "interface", `external_ids:attached-mac="`+d.NICs[0].MAC+`"`); !strings.Contains(got, "iface-id=") {
 		t.Errorf("port: %q", got)
 	}
-	for _, sock := range []string{libvirt.VNCSocket(d.Console), libvirt.SerialSocket(d.Console)} {
+	for _, sock := range []string{baadal.ConsoleSocket(d.Console, baadal.ConsoleScreen), baadal.ConsoleSocket(d.Console, baadal.ConsoleSerial)} {
 		c, err := r.pool.DialUnix(t.Context(), r.host, sock)
 		if err != nil {
 			t.Errorf("%s: %v", sock, err)

@@ -122,9 +122,9 @@ type statusWriter struct {
 // Unwrap lets http.ResponseController through.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader notes the first final status.
+// WriteHeader notes the first final status; a change of protocols is one.
 func (w *statusWriter) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)

@@ -6,6 +6,7 @@ package service
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -28,6 +29,8 @@ type Options struct {
 	Prober     Prober
 	Files      Files                                  // for uploads, exports and images that lie on hosts
 	Foreign    Foreign                                // for adoptions
+	Consoles   Consoles                               // screens and serial lines
+	Screens    Screens                                // pictures
 	Stats      func(baadal.VM) (baadal.VMStats, bool) // a VM's figures, false if not known; may be nil
 	SessionTTL time.Duration                          // how long a session lasts; 12 h if 0
 	Logger     *slog.Logger
@@ -41,6 +44,8 @@ type Service struct {
 	log     *slog.Logger
 	hasher  *auth.Hasher
 	limiter *auth.Limiter
+
+	instance string // tells this process from others, for a while
 }
 
 // New makes the service on a store and the queue that does the work.
@@ -54,6 +59,7 @@ func New(db *store.DB, queue *task.Queue, opt Options) *Service {
 	return &Service{
 		db: db, queue: queue, opt: opt, log: opt.Logger,
 		hasher: auth.NewHasher(auth.Params{}), limiter: auth.NewLimiter(auth.LimiterConfig{}),
+		instance: rand.Text(),
 	}
 }
 

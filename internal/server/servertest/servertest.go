@@ -10,11 +10,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http/httptest"
 	"testing"
 
 	"baadal"
 	"baadal/internal/auth"
+	"baadal/internal/console"
 	"baadal/internal/server"
 	"baadal/internal/service"
 	"baadal/internal/store"
@@ -86,13 +88,40 @@ func (files) ForeignDomain(_ context.Context, host baadal.Host, ref string) (baa
 	return baadal.ForeignDomain{}, baadal.Errorf(baadal.NotFound, "%s does not know %s", host.Name, ref).WithCode("domain_unknown")
 }
 
+// Guest is every VM's consoles: what one types comes back, and "bye" ends it.
+type Guest struct{}
+
+// DialUnix connects to a guest.
+func (Guest) DialUnix(context.Context, baadal.Host, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	go func() { // ends with the connection
+		defer ours.Close()
+		b := make([]byte, 1024)
+		for {
+			n, err := ours.Read(b)
+			if err != nil || string(b[:n]) == "bye" {
+				return
+			}
+			if _, err := ours.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}()
+	return theirs, nil
+}
+
+// Screenshot is no picture, but something.
+func (Guest) Screenshot(context.Context, baadal.Host, string) ([]byte, error) {
+	return []byte("a picture"), nil
+}
+
 // New starts a server that stops when the test ends. Configure may change its
 // configuration before it starts.
 func New(t testing.TB, configure ...func(*server.Config)) *Cloud {
 	t.Helper()
 	db := storetest.Open(t)
 	q := task.New(db, task.Options{})
-	svc := service.New(db, q, service.Options{Prober: sshd{}, Files: files{}, Foreign: files{}})
+	svc := service.New(db, q, service.Options{Prober: sshd{}, Files: files{}, Foreign: files{}, Consoles: console.New(Guest{}), Screens: Guest{}})
 	cfg := server.Config{Service: svc}
 	for _, f := range configure {
 		f(&cfg)

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"baadal/internal/console"
+	"baadal/internal/dhcp"
+	"baadal/internal/disk"
+	"baadal/internal/libvirt"
+	"baadal/internal/probe"
+	"baadal/internal/reconcile"
+	"baadal/internal/service"
+	"baadal/internal/simulator"
+	"baadal/internal/ssh"
+	"baadal/internal/workflow"
+
+	"baadal"
+)
+
+// The real systems and the simulated ones satisfy the same contracts.
+var (
+	_ workflow.Hypervisor  = (*libvirt.Hypervisor)(nil)
+	_ workflow.Power       = (*libvirt.Hypervisor)(nil)
+	_ workflow.Resizer     = (*libvirt.Hypervisor)(nil)
+	_ workflow.Stats       = (*libvirt.Hypervisor)(nil)
+	_ workflow.Snapshots   = (*libvirt.Hypervisor)(nil)
+	_ workflow.Migrator    = (*libvirt.Hypervisor)(nil)
+	_ workflow.Disks       = (*disk.Disks)(nil)
+	_ workflow.Bases       = (*disk.Disks)(nil)
+	_ workflow.Images      = (*disk.Disks)(nil)
+	_ workflow.Adopter     = (*libvirt.Hypervisor)(nil)
+	_ workflow.Freezer     = (*libvirt.Hypervisor)(nil)
+	_ workflow.Backups     = (*libvirt.Hypervisor)(nil)
+	_ workflow.BackupFiles = (*disk.Disks)(nil)
+	_ workflow.Refiller    = (*disk.Disks)(nil)
+	_ workflow.DiskPlugs   = (*libvirt.Hypervisor)(nil)
+	_ workflow.CDDrives    = (*libvirt.Hypervisor)(nil)
+	_ workflow.ExtraDisks  = (*disk.Disks)(nil)
+	_ workflow.Sizer       = (*disk.Disks)(nil)
+	_ workflow.Copier      = (*libvirt.Hypervisor)(nil)
+	_ workflow.Mover       = (*disk.Disks)(nil)
+	_ workflow.DHCP        = (*dhcp.ISC)(nil)
+	_ workflow.Prober      = (*probe.Prober)(nil)
+	_ workflow.Guests      = (*probe.Guests)(nil)
+)
+
+// world is everything outside the program, real or simulated.
+type world struct {
+	systems  workflow.Systems
+	consoles service.Consoles
+	screens  service.Screens
+	close    func()
+}
+
+// openWorld connects the outside world. Nothing is dialled yet.
+func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
+	if o.simulate > 0 {
+		return simulated(cfg, o.simulate, log)
+	}
+	signer, err := sshKey(cfg.SSHKey, log)
+	if err != nil {
+		return world{}, err
+	}
+	pool := ssh.New(ssh.Options{Signer: signer, Logger: log})
+	hosts := libvirt.New(pool, libvirt.Options{Logger: log})
+	files := disk.New(pool, disk.Options{})
+	lines := console.New(pool)
+	w := world{
+		systems: workflow.Systems{
+			Hypervisor: hosts, Power: hosts, Resizer: hosts, Stats: hosts, Snapshots: hosts, Migrator: hosts, Freezer: hosts,
+			DiskPlugs: hosts, CDDrives: hosts, Copier: hosts, Backups: hosts, Adopter: hosts,
+			Disks: files, Bases: files, Images: files, ExtraDisks: files, Sizer: files, Mover: files, BackupFiles: files, Refiller: files,
+			Prober: probe.New(pool, hosts, probe.Options{}), Guests: probe.NewGuests(),
+		},
+		consoles: lines, screens: hosts,
+		close: func() { lines.Close(); hosts.Close(); pool.Close() },
+	}
+	if cfg.DHCP.Kind == "isc" {
+		// The box is reached as a host is, with an id that no host has.
+		box := baadal.Host{ID: -1, Name: "the DHCP server", Address: cfg.DHCP.Address, SSHUser: cfg.DHCP.User, HostKey: cfg.DHCP.HostKey}
+		w.systems.DHCP = dhcp.NewISC(pool, box, dhcp.Options{File: cfg.DHCP.File, MainConfig: cfg.DHCP.MainConfig, Restart: cfg.DHCP.Restart, Status: cfg.DHCP.Status})
+	}
+	return w, nil
+}
+
+// simulated is a world of so many hosts that exist only in a file.
+func simulated(cfg config, n int, log *slog.Logger) (world, error) {
+	sim, err := simulator.Open(simulator.Config{
+		Dir: filepath.Join(cfg.State, "simulator"), Hosts: n, Logger: log,
+		StartTime: 300 * time.Millisecond, ShutdownTime: 3 * time.Second, BootTime: 6 * time.Second, MigrateTime: 2 * time.Second,
+	})
+	if err == nil { // a second datastore, so that VMs can be moved
+		err = sim.AddDatastore("/mnt/second", 256<<30)
+	}
+	if err != nil {
+		return world{}, err
+	}
+	hosts, files, lines := sim.Hypervisor(), sim.Disks(), console.New(sim.Consoles())
+	return world{
+		systems: workflow.Systems{
+			Hypervisor: hosts, Power: hosts, Resizer: hosts, Stats: hosts, Snapshots: hosts, Migrator: hosts, Freezer: hosts,
+			DiskPlugs: hosts, CDDrives: hosts, Copier: hosts, Backups: hosts, Adopter: hosts,
+			Disks: files, Bases: files, Images: files, ExtraDisks: files, Sizer: files, Mover: files, BackupFiles: files, Refiller: files,
+			DHCP: sim.DHCP(), Prober: sim.Prober(), Guests: sim.Guests(),
+		},
+		consoles: lines, screens: hosts,
+		close: func() { lines.Close(); _ = sim.Close() },
+	}, nil
+}
+
+// watched is what the loops look at.
+func (w world) watched() reconcile.Systems {
+	return reconcile.Systems{
+		Hypervisor: w.systems.Hypervisor, Alive: w.systems.Prober.Alive, Usage: w.systems.Disks.Usage, DiskSizes: w.systems.Sizer.DiskSizes,
+		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats,
+	}
+}

@@ -1,0 +1,194 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"baadal"
+	"baadal/internal/service"
+)
+
+func (s *Server) consoleRoutes() []route {
+	return []route{
+		on("POST", "/vms/{ref}/console", "console-ticket", "Get a ticket for a VM's screen or serial console", baadal.ActionVMConsole,
+			s.consoleTicket, created, codes("ambiguous", "vm_not_running", "host_unreachable", "conflict")),
+		on("GET", "/vms/{ref}/screenshot", "get-screenshot", "Take a picture of a VM's screen", baadal.ActionVMConsole, s.screenshot, pngAnswer,
+			codes("ambiguous", "vm_not_running", "host_unreachable", "conflict")),
+		on("GET", "/console", "open-console", "Look at a console, over a WebSocket", baadal.ActionSelf, s.openConsole, webSocket,
+			codes("bad_ticket", "not_a_websocket", "vm_not_running", "host_unreachable", "no_console", "console_in_use", "too_many_streams", "conflict", "not_found")),
+	}
+}
+
+// Bounds of a console's WebSocket.
+const (
+	consoleMessage = 4 << 20 // bytes of one message from a client: a large clipboard
+	consolePiece   = 32 << 10
+)
+
+func (s *Server) consoleTicket(ctx context.Context, in *struct {
+	Ref
+	Body baadal.ConsoleRequest
+},
+) (*struct{ Body baadal.ConsoleTicket }, error) {
+	t, err := s.svc.ConsoleTicket(ctx, actor(ctx), in.Ref.Ref, in.Body.Kind)
+	return &struct{ Body baadal.ConsoleTicket }{t}, err
+}
+
+func pngAnswer(r *route) {
+	r.response = &huma.Response{Description: "The picture.", Content: map[string]*huma.MediaType{"image/png": {}}}
+}
+
+type pngOut struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func (s *Server) screenshot(ctx context.Context, in *struct{ Ref }) (*pngOut, error) {
+	png, err := s.svc.Screenshot(ctx, actor(ctx), in.Ref.Ref)
+	return &pngOut{ContentType: "image/png", Body: png}, err
+}
+
+// webSocket describes what huma does not see.
+func webSocket(r *route) {
+	r.status = http.StatusSwitchingProtocols
+	r.response = &huma.Response{Description: "A WebSocket of binary messages: a stream of bytes from and to the VM, RFB for a screen. " +
+		"The close code says why it ended: 4001 the VM restarts or moves (get a new ticket), 4002 it does not run, 4003 you may not see it any more."}
+}
+
+// consoleIn knows whether the client asks for a WebSocket at all, so that the
+// ticket of one that does not is not used up.
+type consoleIn struct {
+	Ticket string `query:"ticket" required:"true" maxLength:"100"`
+	asks   bool
+}
+
+// Resolve looks at the request's headers.
+func (in *consoleIn) Resolve(hc huma.Context) []error {
+	in.asks = strings.EqualFold(hc.Header("Upgrade"), "websocket")
+	return nil
+}
+
+func (s *Server) openConsole(ctx context.Context, in *consoleIn) (*huma.StreamResponse, error) {
+	if !in.asks {
+		return nil, baadal.Errorf(baadal.Invalid, "a console is a WebSocket").WithCode("not_a_websocket").
+			WithNext("Look at it with a program that can", "baadal vm console")
+	}
+	a := actor(ctx)
+	release, err := s.streams.enter(a.User.ID)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.svc.OpenConsole(ctx, a, in.Ticket)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer release()
+		defer c.Stream.Close()
+		r, w := humago.Unwrap(hc)
+		ws, err := websocket.Accept(w, r, nil) // refuses other origins
+		if err != nil {
+			_ = c.Stream.Close()
+			s.svc.EndConsole(ctx, a, c)
+			s.log.WarnContext(ctx, "console not opened", "request_id", callOf(ctx).id, "error", err)
+			return
+		}
+		ws.SetReadLimit(consoleMessage)
+		s.runConsole(r, ws, a, c)
+	}}, nil
+}
+
+// runConsole carries bytes both ways until one side ends, the sign-in does, or
+// the server drains.
+func (s *Server) runConsole(r *http.Request, ws *websocket.Conn, a baadal.Actor, c service.Console) {
+	ctx, stop := context.WithCancel(r.Context())
+	defer stop()
+	fromVM, fromClient := make(chan error, 1), make(chan error, 1)
+	go func() { fromVM <- s.toClient(ctx, ws, c.Stream) }() // ends with the stream
+	go func() { fromClient <- toVM(ctx, ws, c.Stream) }()   // ends with the WebSocket
+	end := func(code websocket.StatusCode, why string) { _ = ws.Close(code, why[:min(len(why), 120)]) }
+	beat := time.NewTicker(s.cfg.Heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-fromClient:
+			_ = c.Stream.Close()
+			s.svc.EndConsole(ctx, a, c)
+			_ = ws.CloseNow()
+			return
+		case <-fromVM:
+			_ = c.Stream.Close()
+			e := s.svc.EndConsole(ctx, a, c)
+			end(websocket.StatusCode(e.Code), e.Reason)
+			return
+		case <-beat.C:
+			if err := s.keepConsole(r, ws, c); err != nil {
+				_ = c.Stream.Close()
+				s.svc.EndConsole(ctx, a, c)
+				end(baadal.ConsoleRefused, baadal.Message(err))
+				return
+			}
+		case <-s.draining:
+			_ = c.Stream.Close()
+			s.svc.EndConsole(ctx, a, c)
+			end(baadal.ConsoleMoved, "the server restarts")
+			return
+		}
+	}
+}
+
+// keepConsole asks the client for a sign of life, and looks whether the sign-in
+// still holds and still lets it look.
+func (s *Server) keepConsole(r *http.Request, ws *websocket.Conn, c service.Console) error {
+	ctx, stop := context.WithTimeout(r.Context(), s.cfg.IOTimeout)
+	defer stop()
+	if err := ws.Ping(ctx); err != nil {
+		return err
+	}
+	secret, _ := credential(r)
+	a, err := s.svc.Authenticate(ctx, secret)
+	if err != nil {
+		return err
+	}
+	return s.svc.KeepConsole(ctx, a, c)
+}
+
+func (s *Server) toClient(ctx context.Context, ws *websocket.Conn, stream baadal.ConsoleStream) error {
+	b := make([]byte, consolePiece)
+	for {
+		n, err := stream.Read(b)
+		if n > 0 {
+			if err := s.sendPiece(ctx, ws, b[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Server) sendPiece(ctx context.Context, ws *websocket.Conn, b []byte) error {
+	ctx, stop := context.WithTimeout(ctx, s.cfg.IOTimeout)
+	defer stop()
+	return ws.Write(ctx, websocket.MessageBinary, b)
+}
+
+func toVM(ctx context.Context, ws *websocket.Conn, stream baadal.ConsoleStream) error {
+	for {
+		_, b, err := ws.Read(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := stream.Write(b); err != nil {
+			return err
+		}
+	}
+}

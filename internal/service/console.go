@@ -1,0 +1,201 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	"baadal"
+	"baadal/internal/auth"
+	"baadal/internal/store"
+)
+
+// Consoles opens the screens and serial lines of VMs on their hosts.
+type Consoles interface {
+	// Open returns a stream that ends with the VM's run on that host. Unavailable if the host does not answer, NotFound if the VM has no such console there.
+	Open(ctx context.Context, host baadal.Host, uuid string, kind baadal.ConsoleKind) (baadal.ConsoleStream, error)
+	// Viewers tells how many look at a VM's serial line through this controller.
+	Viewers(uuid string) int
+}
+
+// Screens takes pictures of VMs.
+type Screens interface {
+	// Screenshot returns what is on the VM's screen, as PNG; Conflict if it does not run.
+	Screenshot(ctx context.Context, host baadal.Host, uuid string) ([]byte, error)
+}
+
+const (
+	consolePrefix = "bc_" // of tickets
+	consolePath   = "/api/v1/console"
+	// holdLine is how long a serial line stays a controller's that says nothing any more.
+	holdLine = 45 * time.Second
+)
+
+// Console is an open console of a VM.
+type Console struct {
+	VM     baadal.VM
+	Kind   baadal.ConsoleKind
+	Stream baadal.ConsoleStream
+}
+
+// viewable is the rule for looking at a VM: also while a task changes it.
+func viewable(a baadal.Actor, vm *baadal.VM) error {
+	if err := reach(a, baadal.ActionVMConsole, vm.OrganisationID, vm.OwnerID, vm.RequesterID); err != nil {
+		return err
+	}
+	if vm.State != baadal.VMRunning && vm.State != baadal.VMPaused {
+		return baadal.Errorf(baadal.Conflict, "%s does not run: there is nothing to see", vm.Name).WithCode("vm_not_running").
+			WithDetail("it is %s", vm.State).WithNext("Start it", "baadal vm start "+vm.Name)
+	}
+	if !vm.Reachable {
+		return baadal.Errorf(baadal.Unavailable, "%s is on %s, which does not answer", vm.Name, vm.Host).WithCode("host_unreachable").
+			WithNext("See what is wrong with the host", "baadal host show "+vm.Host)
+	}
+	return nil
+}
+
+// ConsoleTicket gives a ticket for a console of a VM that runs.
+func (s *Service) ConsoleTicket(ctx context.Context, a baadal.Actor, ref string, kind baadal.ConsoleKind) (t baadal.ConsoleTicket, err error) {
+	if err := kind.Validate(); err != nil {
+		return t, err
+	}
+	secret := auth.NewSecret(consolePrefix)
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		vm, err := tx.VMByRef(ref, a.Sees(baadal.ActionVMRead))
+		if err != nil {
+			return err
+		}
+		if err := viewable(a, &vm); err != nil {
+			return hideHosts(a, err)
+		}
+		t = baadal.ConsoleTicket{Ticket: secret, Kind: kind, URL: consolePath + "?ticket=" + secret, ExpiresAt: tx.Now().Add(baadal.ConsoleTicketTTL)}
+		return tx.AddConsoleTicket(auth.HashSecret(secret), vm.ID, a.User.ID, kind, t.ExpiresAt)
+	})
+	if err != nil {
+		return baadal.ConsoleTicket{}, err
+	}
+	return t, nil
+}
+
+// OpenConsole uses a ticket up and opens its console. The caller closes the
+// stream, calls KeepConsole now and then, and EndConsole at the end.
+func (s *Service) OpenConsole(ctx context.Context, a baadal.Actor, ticket string) (c Console, err error) {
+	bad := baadal.Errorf(baadal.Forbidden, "the console ticket is not good").WithCode("bad_ticket").
+		WithDetail("it is good once, for half a minute, and for who asked for it").WithNext("Ask for a new one", "")
+	if !auth.IsSecret(consolePrefix, ticket) {
+		return c, bad
+	}
+	var host baadal.Host
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		id, kind, err := tx.TakeConsoleTicket(auth.HashSecret(ticket), a.User.ID)
+		if baadal.KindOf(err) == baadal.NotFound {
+			return bad
+		}
+		if err != nil {
+			return err
+		}
+		if c.VM, err = tx.VM(id); err != nil {
+			return err
+		}
+		if err := viewable(a, &c.VM); err != nil {
+			return hideHosts(a, err)
+		}
+		if host, err = tx.Host(c.VM.HostID); err != nil {
+			return err
+		}
+		c.Kind = kind
+		if err := s.holdLine(tx, c); err != nil {
+			return err
+		}
+		return event(tx, a, baadal.Event{
+			Subject: vmSubject(c.VM), Version: c.VM.Generation, What: string(kind) + " console opened",
+			OwnerID: c.VM.OwnerID, OrganisationID: c.VM.OrganisationID,
+		}, nil)
+	})
+	if err != nil {
+		return c, err
+	}
+	if c.Stream, err = s.opt.Consoles.Open(ctx, host, c.VM.UUID, c.Kind); err != nil {
+		s.releaseLine(ctx, c)
+		return c, hideHosts(a, err)
+	}
+	return c, nil
+}
+
+// holdLine claims a serial line, which only one controller can read.
+func (s *Service) holdLine(tx *store.Tx, c Console) error {
+	if c.Kind != baadal.ConsoleSerial {
+		return nil
+	}
+	ok, err := tx.HoldLine(c.VM.ID, s.instance, tx.Now().Add(holdLine))
+	if err == nil && !ok {
+		err = baadal.Errorf(baadal.Conflict, "the serial console of %s is open through another controller", c.VM.Name).WithCode("console_in_use").
+			WithDetail("a serial line has one reader").WithNext("Use the screen, or ask for it again in a minute", "")
+	}
+	return err
+}
+
+func (s *Service) releaseLine(ctx context.Context, c Console) {
+	if c.Kind != baadal.ConsoleSerial || s.opt.Consoles.Viewers(c.VM.UUID) > 0 {
+		return
+	}
+	// The request is over; when this fails the line is free a little later.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer stop()
+	if err := s.db.Update(ctx, func(tx *store.Tx) error { return tx.ReleaseLine(c.VM.ID, s.instance) }); err != nil {
+		s.log.WarnContext(ctx, "serial line is not released", "vm", c.VM.Name, "error", err)
+	}
+}
+
+// KeepConsole looks whether the actor may still look, and keeps the serial line
+// this controller's. Whatever it returns but nil must end the console.
+func (s *Service) KeepConsole(ctx context.Context, a baadal.Actor, c Console) error {
+	return s.db.Update(ctx, func(tx *store.Tx) error {
+		vm, err := tx.VM(c.VM.ID)
+		if err != nil {
+			return err
+		}
+		if err := reach(a, baadal.ActionVMConsole, vm.OrganisationID, vm.OwnerID, vm.RequesterID); err != nil {
+			return err
+		}
+		return s.holdLine(tx, c)
+	})
+}
+
+// EndConsole is called after a console's stream was closed. It tells whether
+// the VM ended it, and what is to be said to who looked.
+func (s *Service) EndConsole(ctx context.Context, a baadal.Actor, c Console) *baadal.ConsoleEnd {
+	s.releaseLine(ctx, c)
+	var vm baadal.VM
+	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
+		vm, err = tx.VM(c.VM.ID)
+		return err
+	})
+	switch {
+	case err != nil || !a.Reaches(baadal.ActionVMConsole, vm.OrganisationID, vm.OwnerID, vm.RequesterID):
+		return &baadal.ConsoleEnd{Code: baadal.ConsoleRefused, Reason: "you may not see " + c.VM.Name + " any more"}
+	case vm.State != baadal.VMRunning && vm.State != baadal.VMPaused:
+		return &baadal.ConsoleEnd{Code: baadal.ConsoleOff, Reason: c.VM.Name + " is " + vm.State.String()}
+	}
+	return &baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: c.VM.Name + " restarts or moves"}
+}
+
+// Screenshot returns what is on a VM's screen, as PNG.
+func (s *Service) Screenshot(ctx context.Context, a baadal.Actor, ref string) ([]byte, error) {
+	var vm baadal.VM
+	var host baadal.Host
+	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
+		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+			return err
+		}
+		if err := viewable(a, &vm); err != nil {
+			return err
+		}
+		host, err = tx.Host(vm.HostID)
+		return err
+	})
+	if err != nil {
+		return nil, hideHosts(a, err)
+	}
+	png, err := s.opt.Screens.Screenshot(ctx, host, vm.UUID)
+	return png, hideHosts(a, err)
+}
