@@ -190,8 +190,8 @@ func (b *Backup) CheckAction(a Action) error {
 		return Errorf(Conflict, "backup %d is damaged", b.ID).WithCode("backup_damaged").WithDetail("%s", b.Reason).
 			WithNext("See whether it still is", "baadal backup verify "+strconv.FormatInt(b.ID, 10))
 	case a == ActionBackupDelete && b.Standing > 0:
-		return Errorf(Conflict, "%d increments stand on backup %d", b.Standing, b.ID).WithCode("backup_needed").
-			WithDetail("without it they hold nothing").WithNext("Delete them first, the newest first", "baadal backup list --vm "+b.VM)
+		return Errorf(Conflict, "backup %d is needed: increments stand on it", b.ID).WithCode("backup_needed").
+			WithDetail("%d of them, which hold nothing without it", b.Standing).WithNext("Delete them first, the newest first", "baadal backup list --vm "+b.VM)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@
 //	             Layout: vm_templates, vm_images, vm_extra_disks, vm_deleted.
 //	Disk         a disk of a VM: the first one, or an extra one with a number, a file and a claim of its own.
 //	             Plugged in and out while the VM runs; grows, never shrinks.
+//	Backup       a copy of all disks of a VM at one moment, in vm_backups; outlives the VM.
+//	             Full, or an increment that stands on another one.
 //	Template     an immutable disk image that VMs start from, as thin overlays.
 //	             Never removed while something stands on it.
 //	Network      a security domain: one VLAN, one subnet, its range of addresses with MACs.
