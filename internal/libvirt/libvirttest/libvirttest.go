@@ -130,6 +130,7 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Freeze", testFreeze},
 		{"Backups", testBackups},
 		{"CopyDisk", testCopy},
+		{"Foreign", testForeign},
 		{"Unknown", testUnknown},
 		{"Plug", testPlug},
 		{"Drive", testDrive},
