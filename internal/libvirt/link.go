@@ -25,6 +25,8 @@ type link struct {
 	mu       sync.Mutex
 	facts    map[golibvirt.UUID]facts // what does not change unless a domain is defined anew
 	consoles map[string]bool          // folders that exist on the host
+
+	maker consoleMaker
 }
 
 // open makes a connection of its own, within ConnectTimeout.

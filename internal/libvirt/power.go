@@ -3,14 +3,11 @@ package libvirt
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
 	"baadal"
-	"baadal/internal/ssh"
 )
 
 // askTimeout is how long Shutdown and Reboot wait for libvirtd's word. It waits
@@ -197,72 +194,4 @@ func (h *Hypervisor) lookup(ctx context.Context, host baadal.Host, uuid, op stri
 	}
 	dom, err := call(ctx, l, op, func(rpc *golibvirt.Libvirt) (golibvirt.Domain, error) { return rpc.DomainLookupByUUID(id) })
 	return l, dom, err
-}
-
-// makeConsole makes the folder for a VM's sockets, for QEMU's user alone: QEMU
-// makes the sockets themselves open to everyone. Once per connection is enough.
-func (h *Hypervisor) makeConsole(ctx context.Context, l *link, dir string) error {
-	if h.pool == nil || dir == "" || l.hasConsole(dir) {
-		return nil
-	}
-	owner, err := call(ctx, l, "make console folder", qemuUser)
-	if err != nil {
-		return err
-	}
-	argv := append([]string{"install", "-d", "-m", "0700"}, owner...)
-	if _, err := h.pool.RunOK(ctx, l.host, ssh.Command{Argv: append(argv, "--", dir)}); err != nil {
-		return fmt.Errorf("make console folder: %w", err)
-	}
-	l.setConsole(dir, true)
-	return nil
-}
-
-// qemuUser asks which user and group QEMU runs as, as arguments of install;
-// none if that is root or libvirt does not tell.
-func qemuUser(rpc *golibvirt.Libvirt) ([]string, error) {
-	caps, err := capabilities(rpc)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range caps.Host.SecModel {
-		if m.Name != "dac" || len(m.Labels) == 0 {
-			continue
-		}
-		user, group, ok := strings.Cut(m.Labels[0].Value, ":")
-		user, group = strings.TrimPrefix(user, "+"), strings.TrimPrefix(group, "+")
-		if _, err := strconv.ParseUint(user+group, 10, 64); ok && err == nil {
-			return []string{"-o", user, "-g", group}, nil
-		}
-	}
-	return nil, nil
-}
-
-// removeConsole removes the files that QEMU made in the folder, then the folder
-// if nothing else is in it.
-func (h *Hypervisor) removeConsole(ctx context.Context, l *link, dir string) error {
-	if h.pool == nil || dir == "" {
-		return nil
-	}
-	l.setConsole(dir, false)
-	const script = `rm -f -- "$1/vnc" "$1/serial" "$1/serial.log"; rmdir -- "$1" 2>/dev/null; exit 0`
-	if _, err := h.pool.RunOK(ctx, l.host, ssh.Command{Argv: []string{"sh", "-c", script, "baadal", dir}}); err != nil {
-		return fmt.Errorf("remove console folder: %w", err)
-	}
-	return nil
-}
-
-func (l *link) hasConsole(dir string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.consoles[dir]
-}
-
-func (l *link) setConsole(dir string, there bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if there {
-		l.consoles[dir] = true
-	} else {
-		delete(l.consoles, dir)
-	}
 }
