@@ -17,7 +17,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 	var boot, autostart string
 	var hosts []string
 	var anyHost bool
-	ram := sizeFlag{unit: mib}
+	ram, most := sizeFlag{unit: mib}, sizeFlag{unit: mib}
 	a := act[baadal.VM]{
 		do: func(ctx context.Context, api *client.Client, ref string, opt baadal.ChangeOptions) (baadal.Change[baadal.VM], error) {
 			return api.EditVM(ctx, ref, wish, opt)
@@ -57,15 +57,15 @@ first), also if it did not (always), or not at all (never).`,
 			if changed("ram") {
 				wish.RAMMiB = &ram.value
 			}
+			if changed("max-ram") {
+				wish.MaxRAMMiB = &most.value
+			}
 			if changed("boot") {
 				wish.Boot = baadal.ParseBoot(boot)
 			}
 			if changed("autostart") {
 				policy := baadal.Autostart(autostart)
 				wish.Autostart = &policy
-			}
-			if anyHost && len(hosts) > 0 {
-				return usagef("say --hosts or --any-host, not both")
 			}
 			if anyHost {
 				hosts = []string{}
@@ -88,6 +88,7 @@ first), also if it did not (always), or not at all (never).`,
 	cmd.Flags().StringSliceVar(&hosts, "hosts", nil, "the `hosts` that it may run on, with commas between them; it stays where it is")
 	cmd.Flags().BoolVar(&anyHost, "any-host", false, "it may run on any host")
 	dryRunFlag(cmd, &a.dryRun)
+	cmd.MarkFlagsMutuallyExclusive("hosts", "any-host")
 	completeFlags(cmd, map[string]completion{"hosts": c.hostNames()})
 	return cmd
 }
