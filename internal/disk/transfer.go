@@ -32,6 +32,8 @@ var (
 	imageInfoScript string
 	//go:embed files/upload_write.sh
 	uploadWriteScript string
+	//go:embed files/upload_name.sh
+	uploadNameScript string
 	//go:embed files/upload_take.sh
 	uploadTakeScript string
 )
@@ -119,6 +121,9 @@ func (d *Disks) WriteUpload(ctx context.Context, host baadal.Host, ds baadal.Dat
 	written, sum, readErr := in.result()
 	if readErr != nil {
 		return info, fmt.Errorf("read upload: %w", readErr)
+	}
+	if err == nil {
+		_, _, err = d.run(ctx, host, ds, work{script: uploadNameScript, args: []string{uuid}, limit: quick})
 	}
 	info.FileSize, info.SHA256 = written, sum
 	return info, wrap("write upload", err)

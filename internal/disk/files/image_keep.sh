@@ -1,8 +1,8 @@
 # Checks a finished copy, makes it read-only and gives it its name; prints its
 # length, its SHA-256 and what qemu-img says of it. Done already is success.
-ds=$1 area=$2 file=$3
-path=$ds/$area/$file
-part=$ds/$area/.$file.flatcopy.part
+ds=$1 dir=$1/$2 file=$3
+path=$dir/$file
+part=$dir/.$file.flatcopy.part
 mounted "$ds"
 if ! [ -f "$path" ]; then
 	[ -f "$part" ] || fail $NOTHING "there is no $part"

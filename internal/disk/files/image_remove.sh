@@ -1,7 +1,7 @@
 # Removes an image and what unfinished copies of it left.
-ds=$1 area=$2 file=$3
+ds=$1 dir=$1/$2 file=$3
 mounted "$ds"
-if [ -d "$ds/$area/$file" ]; then fail $FOREIGN "$ds/$area/$file is a folder"; fi
-for path in "$ds/$area/.$file."????????.part "$ds/$area/$file"; do
+if [ -d "$dir/$file" ]; then fail $FOREIGN "$dir/$file is a folder"; fi
+for path in "$dir/.$file."????????.part "$dir/$file"; do
 	if there "$path"; then rm -f -- "$path"; fi
 done
