@@ -16,6 +16,8 @@
 //	             Full, or an increment that stands on another one.
 //	Template     an immutable disk image that VMs start from, as thin overlays.
 //	             Never removed while something stands on it.
+//	Transfer     a file on its way in or out: an upload that waits to be used, an export that waits to be fetched.
+//	             Lies in vm_migration_data; goes by itself when nobody comes for it.
 //	Network      a security domain: one VLAN, one subnet, its range of addresses with MACs.
 //	             Two VMs in one network share a broadcast domain; others do not.
 //	Address      one IPv4 address of a network with its MAC; owned by at most one VM.
