@@ -88,6 +88,45 @@ func TestHostsDatastoresTemplatesNetworks(t *testing.T) {
 	})
 }
 
+func TestAffinities(t *testing.T) {
+	t.Parallel()
+	ctx, c, off := furnished(t)
+	rule := baadal.AffinityTogether
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"create", func() error {
+			ch, err := c.CreateAffinity(ctx, baadal.AffinityCreate{Name: "web", Rule: baadal.AffinityApart, VMs: []string{off.Name}}, none)
+			if err != nil {
+				return err
+			}
+			return same(ch.Resource.Name, "web", err)
+		}},
+		{"show", func() error { f, err := c.Affinity(ctx, "web"); return same(string(f.Rule), string(baadal.AffinityApart), err) }},
+		{"edit", func() error {
+			ch, err := c.EditAffinity(ctx, "web", baadal.AffinityEdit{Rule: &rule}, none)
+			if err != nil {
+				return err
+			}
+			return same(string(ch.Resource.Rule), string(rule), err)
+		}},
+		{"stale edit", func() error {
+			_, err := c.EditAffinity(ctx, "web", baadal.AffinityEdit{Rule: &rule}, baadal.ChangeOptions{Generation: 99})
+			return code(err, baadal.Stale, "stale")
+		}},
+		{"list", func() error { l, err := c.Affinities(ctx, baadal.ListQuery{Filter: "rule:together"}); return total(l, 1, err) }},
+		{"plan", func() error { ch, err := c.DeleteAffinity(ctx, "web", dry); return planned(ch.Plan, err) }},
+		{"delete", func() error { _, err := c.DeleteAffinity(ctx, "web", none); return err }},
+		{"gone", func() error { _, err := c.Affinity(ctx, "web"); return code(err, baadal.NotFound, "not_found") }},
+	}
+	for _, x := range steps {
+		if err := x.do(); err != nil {
+			t.Errorf("%s: %v", x.what, err)
+		}
+	}
+}
+
 func TestVMs(t *testing.T) {
 	t.Parallel()
 	ctx, c, off := furnished(t)

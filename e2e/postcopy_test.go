@@ -14,7 +14,7 @@ import (
 // copy it.
 func restless(ctx context.Context, t *testing.T, vm baadal.VM) {
 	t.Helper()
-	ssh(ctx, t, vm, "(while :; do tr '\\0' x </dev/zero | dd of=/run/load bs=64k count=512 conv=notrunc; done) >/dev/null 2>&1 &")
+	ssh(ctx, t, vm, "dd if=/dev/urandom of=/run/source bs=1M count=24 2>/dev/null; (while :; do dd if=/run/source of=/run/load bs=1M conv=notrunc; done) >/dev/null 2>&1 &")
 }
 
 // goesOn waits until a migration's guest runs on the destination without all of
@@ -49,10 +49,11 @@ func TestMigratePostCopy(t *testing.T) {
 	stayOff(ctx, t, vm)
 	boot := ssh(ctx, t, vm, "cat", "/proc/sys/kernel/random/boot_id")
 	restless(ctx, t, vm)
-	slow := baadal.VMMigrate{To: "host2", BandwidthMiBs: 12, DeadlineSeconds: 20}
+	slow := baadal.VMMigrate{To: "host2", BandwidthMiBs: 12, DeadlineSeconds: 25}
 	if done := migrate(ctx, t, vm.UUID, slow); done.State != baadal.TaskFailed || done.Code != "deadline" {
 		t.Errorf("without post-copy: %s %s", done.State, done.Message)
 	}
+	onlyOn(ctx, t, vm.UUID, "host1", "running")
 	slow.PostCopy, slow.DeadlineSeconds = true, 120
 	if done := migrate(ctx, t, vm.UUID, slow); done.State != baadal.TaskSuccess {
 		t.Fatalf("%s: %s", done.State, done.Message)
@@ -65,7 +66,7 @@ func TestMigratePostCopy(t *testing.T) {
 	}
 
 	back := slow
-	back.To, back.BandwidthMiBs = "host3", 6
+	back.To, back.BandwidthMiBs = "host3", 8
 	c, err := cloud.Client.MigrateVM(ctx, vm.UUID, back, baadal.ChangeOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -147,6 +147,9 @@ func TestHostsThatAVMMayRunOn(t *testing.T) {
 	}
 	_, err = c.RemoveHost(t.Context(), c.admin, "host1", none)
 	refused(t, err, baadal.Conflict, "host_in_use")
+	if h, showErr := c.Host(t.Context(), c.admin, "host1"); showErr != nil || h.Actions["remove"].Allowed || h.Actions["remove"].Reason != baadal.Message(err) {
+		t.Errorf("button %+v, act %v: %v", h.Actions["remove"], err, showErr)
+	}
 	moved, err := c.MigrateVM(t.Context(), c.admin, "ml", baadal.VMMigrate{}, none)
 	if err != nil {
 		t.Fatal(err)

@@ -31,8 +31,20 @@ func (s *Service) Host(ctx context.Context, a baadal.Actor, ref string) (h baada
 	if err := may(a, baadal.ActionHostRead); err != nil {
 		return h, err
 	}
-	err = s.db.View(ctx, func(tx *store.Tx) (err error) { h, err = tx.HostByRef(ref); return err })
-	hostActions(a, &h)
+	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
+		if h, err = tx.HostByRef(ref); err != nil {
+			return err
+		}
+		hostActions(a, &h)
+		refusal := bound(tx, h)
+		if refusal != nil && baadal.KindOf(refusal) != baadal.Conflict {
+			return refusal // it could not be looked at
+		}
+		if h.Actions["remove"].Allowed {
+			h.Actions["remove"] = access(refusal)
+		}
+		return nil
+	})
 	return h, err
 }
 

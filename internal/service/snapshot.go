@@ -135,6 +135,11 @@ func (s *Service) RevertSnapshot(ctx context.Context, a baadal.Actor, ref, name 
 		if err := revertable(a, vm, &snap); err != nil {
 			return snap, p, err
 		}
+		if snap.VMState != baadal.VMOff && vm.State == baadal.VMOff { // it runs afterwards
+			if err := startable(tx, a, *vm); err != nil {
+				return snap, p, err
+			}
+		}
 		p = snapshotParams{Live: baadal.Size{VCPUs: vm.LiveVCPUs, RAMMiB: vm.LiveRAMMiB}, DiskGiB: vm.DiskGiB}
 		plan.Summary = fmt.Sprintf("revert %s to snapshot %s", vm.Name, snap.Name)
 		plan.Effects = []string{"what was written since " + snap.CreatedAt.Format("2006-01-02 15:04 MST") + " is lost", "it is " + snap.VMState.String() + " afterwards"}
@@ -191,7 +196,10 @@ func (s *Service) changeSnapshot(ctx context.Context, a baadal.Actor, ref string
 	var t baadal.Task
 	var plan baadal.Plan
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		vm, err := tx.VMByRef(ref, a.Sees(baadal.ActionVMRead))
+		if err := tx.Lock("placement"); err != nil {
+			return err
+		}
+		vm, err := tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead))
 		if err != nil {
 			return err
 		}
@@ -204,10 +212,9 @@ func (s *Service) changeSnapshot(ctx context.Context, a baadal.Actor, ref string
 			return err
 		}
 		p.SnapshotID, p.Name, p.Description, p.Type = snap.ID, snap.Name, snap.Description, snap.Type
-		if t, err = newTask(a, kind, vmSubject(vm), p); err != nil {
+		if t, err = newVMTask(a, kind, vm, 2, p); err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 2
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}
