@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -62,13 +61,14 @@ func reloadBackup(ctx context.Context, api *client.Client, ch baadal.Change[baad
 
 func (c *cli) backupListCommand() *cobra.Command {
 	vm := ""
-	fetch := func(api *client.Client, ctx context.Context, q baadal.ListQuery) (baadal.List[baadal.Backup], error) {
+	cmd := listCommand(c, "List backups, those of VMs that are gone included", (*client.Client).Backups, c.backupListing())
+	list := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if vm != "" {
-			q.Filter = strings.TrimSpace("vm:" + vm + " " + q.Filter)
+			args = append(args, "vm:"+vm)
 		}
-		return api.Backups(ctx, q)
+		return list(cmd, args)
 	}
-	cmd := listCommand(c, "List backups, those of VMs that are gone included", fetch, c.backupListing())
 	cmd.Flags().StringVar(&vm, "vm", "", "only those of the VM of this `name`")
 	completeFlags(cmd, map[string]completion{"vm": c.vmNames(false)})
 	return cmd
