@@ -91,8 +91,8 @@ func TestMoveVMIsRefused(t *testing.T) {
 	_, err := c.MoveVM(t.Context(), c.faculty, "ml", baadal.VMMove{Datastore: "second"}, dry)
 	refused(t, err, baadal.Forbidden, "forbidden")
 	refused(t, move(baadal.VMMove{}), baadal.Invalid, "invalid")
-	refused(t, move(baadal.VMMove{Datastore: "nowhere"}), baadal.NotFound, "not_found")
-	refused(t, move(baadal.VMMove{Datastore: "second", Disk: "vdq"}), baadal.NotFound, "not_found")
+	refusedField(t, move(baadal.VMMove{Datastore: "nowhere"}), baadal.Invalid, "datastore")
+	refusedField(t, move(baadal.VMMove{Datastore: "second", Disk: "vdq"}), baadal.Invalid, "disk")
 	if err := move(baadal.VMMove{Datastore: "second"}); err != nil {
 		t.Errorf("30 GiB on 10, four times claimed: %v", err)
 	}
