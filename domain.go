@@ -12,11 +12,15 @@ type Domain struct {
 	MaxVCPUs int // can be plugged in while it runs; 0 for no more than VCPUs
 	RAMMiB   int
 	Disks    []DomainDisk
-	Seed     string       // path of the NoCloud ISO; empty for none
-	CDROM    string       // path of the ISO in its other CD drive, which it always has; empty for none
-	Boot     []BootDevice // what it boots from; DefaultBoot if empty
-	NICs     []DomainNIC
-	Console  string // folder on the host for the VM's sockets (VNC, serial)
+
+	MaxRAMMiB  int // can be given to it while it runs; no more than RAMMiB if less
+	PluggedMiB int // of that beside RAMMiB it has; only of a domain that runs
+
+	Seed    string       // path of the NoCloud ISO; empty for none
+	CDROM   string       // path of the ISO in its other CD drive, which it always has; empty for none
+	Boot    []BootDevice // what it boots from; DefaultBoot if empty
+	NICs    []DomainNIC
+	Console string // folder on the host for the VM's sockets (VNC, serial)
 }
 
 // DomainDisk is one disk of a domain.

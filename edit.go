@@ -9,13 +9,15 @@ type VMEdit struct {
 
 	Hosts *[]string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may run on; an empty list is any. It stays where it is."`
 
+	MaxRAMMiB *int `json:"max_ram_mib,omitempty" minimum:"0" maximum:"1048576" doc:"MiB that it can be given while it runs, if its guest can take memory (Linux with virtio_mem); from its next cold start on. 0 takes the head-room away."`
+
 	Boot      []BootDevice `json:"boot,omitempty" maxItems:"3" doc:"disk, cdrom and network in the order wanted; in force from its next cold start on."`
 	Autostart *Autostart   `json:"autostart,omitempty" enum:"last,always,never" doc:"What becomes of it when its host comes back after having been off: started if it ran (last), always, or never."`
 }
 
 // Empty reports whether nothing is to be changed.
 func (e VMEdit) Empty() bool {
-	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil
+	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.MaxRAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil
 }
 
 // Validate checks the wish by itself.
@@ -33,6 +35,9 @@ func (e VMEdit) Validate() error {
 	}
 	if e.RAMMiB != nil && *e.RAMMiB < MinRAMMiB {
 		return Errorf(Invalid, "%d MiB of memory is too little", *e.RAMMiB).WithField("ram_mib").WithDetail("the least is %d MiB", MinRAMMiB)
+	}
+	if e.MaxRAMMiB != nil && *e.MaxRAMMiB != 0 && *e.MaxRAMMiB < MinRAMMiB {
+		return Errorf(Invalid, "%d MiB of memory is too little", *e.MaxRAMMiB).WithField("max_ram_mib").WithDetail("the least is %d MiB, and 0 is no head-room", MinRAMMiB)
 	}
 	if e.Boot != nil {
 		if err := CheckBoot(e.Boot); err != nil {
@@ -69,6 +74,13 @@ func VCPUHeadroom(n int) int { return max(n, min(max(4, 2*n), MaxVCPUs)) }
 type DomainSize struct {
 	VCPUs     int
 	MaxVCPUs  int
-	RAMMiB    int // what the balloon leaves to the guest
+	RAMMiB    int // what the guest has
 	MaxRAMMiB int // what it was started with
+
+	RoomMiB    int // can be plugged in beside
+	PluggedMiB int // of that is plugged in, or asked for
+	TakenMiB   int // of that the guest uses
 }
+
+// Most is all the memory that an active domain can be given, MiB.
+func (s DomainSize) Most() int { return s.MaxRAMMiB + s.RoomMiB }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestCDROM(t *testing.T) {
 		ch, err := c.EjectCDROM(ctx, vm.UUID, baadal.CDROMEject{Force: force}, none)
 		_, vm = did(ctx, t, "eject", ch, err)
 	}
-	const mount = "mkdir -p /mnt/cd; mount -t iso9660 -o ro /dev/sr1 /mnt/cd && cat /mnt/cd/words.txt /mnt/cd/WORDS.TXT 2>/dev/null; true"
+	const mount = "mkdir -p /mnt/cd; ls -l /dev/sr* /dev/cdrom* 2>&1 | tail -3 >/tmp/why; dmesg | grep -i 'sr[0-9]\\|cd-rom\\|iso\\|ata1' | tail -12 >>/tmp/why; mount -t iso9660 -o ro /dev/sr1 /mnt/cd 2>>/tmp/why && cat /mnt/cd/* || cat /tmp/why"
 	reads := func(when string) {
 		t.Helper()
 		if got := ssh(ctx, t, vm, mount); got != "hello from a CD" {
@@ -199,8 +200,76 @@ func TestHostBootsAgain(t *testing.T) {
 		}
 		return nil
 	})
-	wantHistory(ctx, t, vms[baadal.AutostartLast], `"state":{"old":"off","new":"running"}`)
+	page, err := c.VMHistory(ctx, vms[baadal.AutostartLast].UUID, baadal.ListQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(page.Items, func(e baadal.Event) bool { return strings.HasPrefix(e.What, "to be started") }) {
+		t.Errorf("its history does not say why it was started: %+v", page.Items)
+	}
 	if out := node(ctx, t, "host3", "virsh", "-q", "list", "--all", "--autostart", "--name"); strings.TrimSpace(out) != "" {
 		t.Errorf("libvirt's autostart is set: %s", out)
 	}
+}
+
+// TestGrowMemory gives a guest that runs more memory than it was started with,
+// and looks whether it keeps it through a snapshot and a migration.
+func TestGrowMemory(t *testing.T) {
+	ctx := begin(t)
+	key, err := theLab.SSHPublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, none := cloud.Client, baadal.ChangeOptions{}
+	vm := create(ctx, t, baadal.VMCreate{Name: "grows", Host: "host1", SSHKeys: []string{key}})
+	defer func() { remove(ctx, t, vm.UUID) }()
+	most := 384
+	if _, err := c.EditVM(ctx, vm.UUID, baadal.VMEdit{MaxRAMMiB: &most}, none); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := c.DestroyVM(ctx, vm.UUID, none)
+	_, vm = did(ctx, t, "destroy", ch, err)
+	ch, err = c.StartVM(ctx, vm.UUID, none)
+	_, vm = did(ctx, t, "start", ch, err)
+	if vm, err = cloud.WaitAnswer(ctx, vm.UUID); err != nil {
+		t.Fatal(err)
+	}
+	begun := memTotal(ctx, t, vm)
+	edit := func(ram int, words string, live int) {
+		t.Helper()
+		ch, err := c.EditVM(ctx, vm.UUID, baadal.VMEdit{RAMMiB: &ram}, none)
+		var said string
+		said, vm = did(ctx, t, "edit", ch, err)
+		if said != words || vm.RAMMiB != ram || vm.LiveRAMMiB != live {
+			t.Errorf("it says %q, has %d MiB, runs with %d", said, vm.RAMMiB, vm.LiveRAMMiB)
+		}
+	}
+	has := func(when string, least, most int) {
+		t.Helper()
+		eventually(t, 30*time.Second, when, func() error {
+			if now := memTotal(ctx, t, vm); now < least || now > most {
+				return fmt.Errorf("the guest has %d MiB, of %d at first", now, begun)
+			}
+			return nil
+		})
+	}
+	edit(256, "Edited RAM successfully.", 0)
+	has("given 128 MiB", begun+120, begun+130)
+	snap, err := c.CreateSnapshot(ctx, vm.UUID, baadal.SnapshotCreate{Name: "grown"}, none)
+	awaitSnapshot(ctx, t, snap, err)
+	edit(320, "Edited RAM successfully.", 0)
+	has("given 64 MiB more", begun+184, begun+194)
+	snap, err = c.RevertSnapshot(ctx, vm.UUID, "grown", none)
+	awaitSnapshot(ctx, t, snap, err)
+	if vm, err = c.VM(ctx, vm.UUID); err != nil || vm.RAMMiB != 256 {
+		t.Errorf("after the revert it has %d MiB: %v", vm.RAMMiB, err)
+	}
+	has("reverted", begun+120, begun+130)
+	ch, err = c.MigrateVM(ctx, vm.UUID, baadal.VMMigrate{To: "host2"}, none)
+	_, vm = did(ctx, t, "migrate", ch, err)
+	has("moved", begun+120, begun+130)
+	edit(384, "Edited RAM successfully.", 0)
+	has("given the rest", begun+248, begun+258)
+	edit(192, "Edited RAM successfully. It takes effect at the next cold start. The guest is asked to make do with it now.", 384)
+	has("made do with less", begun, begun+200)
 }

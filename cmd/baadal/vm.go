@@ -130,6 +130,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Breaks rules", strings.Join(v.Broken, "; ")},
 		{"Datastore", v.Datastore},
 		{"Template", v.Template},
+		{"Can be given", headroomText(v)},
 		{"Boots from", bootTextOf(v.Boot)},
 		{"In its drive", v.CDROM},
 		{"When its host comes back", autostartText(v.Autostart)},

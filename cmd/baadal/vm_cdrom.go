@@ -90,3 +90,11 @@ func autostartText(a baadal.Autostart) string {
 	}
 	return ""
 }
+
+// headroomText says how much memory a VM can be given while it runs.
+func headroomText(v baadal.VM) string {
+	if v.MaxRAMMiB <= v.RAMMiB {
+		return ""
+	}
+	return "up to " + mibText(v.MaxRAMMiB) + " memory while it runs"
+}

@@ -74,13 +74,14 @@ first), also if it did not (always), or not at all (never).`,
 				wish.Hosts = &hosts
 			}
 			if wish.Empty() {
-				return usagef("nothing to change: give --vcpus, --ram, --name, --purpose, --boot, --autostart, --hosts or --any-host")
+				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --name, --purpose, --boot, --autostart, --hosts or --any-host")
 			}
 			return a.run(cmd, c, args...)
 		},
 	}
 	cmd.Flags().IntVar(&vcpus, "vcpus", 0, "virtual CPUs")
 	cmd.Flags().Var(&ram, "ram", "memory, as 512M or 2G")
+	cmd.Flags().Var(&most, "max-ram", "memory that it can be given while it runs, as 4G, from its next cold start on; 0M for none")
 	cmd.Flags().StringVar(&name, "name", "", "another `name`; its domain, folder and the guest's host name stay")
 	cmd.Flags().StringVar(&purpose, "purpose", "", "what it is for, in `words`")
 	cmd.Flags().StringVar(&boot, "boot", "", "what to boot from: disk, cdrom and network in the `order` wanted")

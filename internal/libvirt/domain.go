@@ -34,7 +34,7 @@ func XML(d baadal.Domain) (string, error) {
 		Type:     d.Virt,
 		Name:     d.Name,
 		UUID:     d.UUID,
-		Metadata: &libvirtxml.DomainMetadata{XML: fmt.Sprintf(`<baadal:vm xmlns:baadal="%s" id="%d"/>`, metadataURI, d.VMID)},
+		Metadata: &libvirtxml.DomainMetadata{XML: fmt.Sprintf(`<baadal:vm xmlns:baadal="%s" id="%d"%s/>`, metadataURI, d.VMID, roomMark(d))},
 		Memory:   &libvirtxml.DomainMemory{Value: uint(d.RAMMiB), Unit: "MiB"},
 		VCPU:     vcpus(d),
 		OS: &libvirtxml.DomainOS{
@@ -51,6 +51,7 @@ func XML(d baadal.Domain) (string, error) {
 	if d.Virt == "kvm" { // an emulated guest has no host CPU to pass through
 		dom.CPU = &libvirtxml.DomainCPU{Mode: "host-passthrough"}
 	}
+	giveRoom(&dom, d)
 	text, err := dom.Marshal()
 	if err != nil {
 		return "", fmt.Errorf("write domain XML: %w", err)
@@ -207,15 +208,17 @@ func interfaceID(uuid, mac string) string {
 	return formatUUID(id)
 }
 
-// parseMetadata reads the VM's id from our metadata element.
-func parseMetadata(text string) int64 {
+// parseMetadata reads the VM's id from our metadata element, and whether it has
+// head-room for memory.
+func parseMetadata(text string) (id int64, room bool) {
 	var m struct {
-		ID int64 `xml:"id,attr"`
+		ID   int64 `xml:"id,attr"`
+		Room bool  `xml:"room,attr"`
 	}
 	if xml.Unmarshal([]byte(text), &m) != nil {
-		return 0
+		return 0, false
 	}
-	return m.ID
+	return m.ID, m.Room
 }
 
 // consoleOf finds the console folder in a domain's XML; empty if it is not one

@@ -62,7 +62,7 @@ func TestConformanceTestDriver(t *testing.T) {
 			Hypervisor: h, Host: testHost,
 			NewDomain:      func(*testing.T) baadal.Domain { return newDomain("test") },
 			Foreign:        func(*testing.T) string { return "6695eb01-f6a4-8304-79aa-97f2502e193f" }, // every test:///default has it
-			ShutdownWithin: time.Second, NoImages: true, NoCounters: true,
+			ShutdownWithin: time.Second, NoImages: true, NoCounters: true, NoHeadroom: true,
 		}
 	})
 }

@@ -39,7 +39,12 @@ func (l *link) factsOf(rpc *golibvirt.Libvirt, dom golibvirt.Domain) (facts, err
 	text, err := rpc.DomainGetMetadata(dom, int32(golibvirt.DomainMetadataElement), golibvirt.OptString{metadataURI}, golibvirt.DomainAffectCurrent)
 	switch {
 	case err == nil:
-		f.vmID = parseMetadata(text)
+		room := false
+		if f.vmID, room = parseMetadata(text); room {
+			if f.ramMiB, err = wholeMemory(rpc, dom); err != nil {
+				return f, err
+			}
+		}
 	case !isCode(err, golibvirt.ErrNoDomainMetadata):
 		return f, err
 	}

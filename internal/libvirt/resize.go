@@ -28,7 +28,16 @@ func sizeOf(rpc *golibvirt.Libvirt, dom golibvirt.Domain) (s baadal.DomainSize, 
 	if err != nil {
 		return s, err
 	}
-	return baadal.DomainSize{VCPUs: int(vcpus), MaxVCPUs: int(most), RAMMiB: int(mem >> 10), MaxRAMMiB: int(maxMem >> 10)}, nil //nolint:gosec // KiB of memory fit
+	s = baadal.DomainSize{VCPUs: int(vcpus), MaxVCPUs: int(most), RAMMiB: int(mem >> 10), MaxRAMMiB: int(maxMem >> 10)} //nolint:gosec // KiB of memory fit
+	text, err := rpc.DomainGetXMLDesc(dom, 0)
+	if err != nil {
+		return s, err
+	}
+	m, err := memoryOf(text)
+	if m.room > 0 {
+		s.MaxRAMMiB, s.RoomMiB, s.PluggedMiB, s.TakenMiB = m.base, m.room, m.plugged, m.taken
+	}
+	return s, err
 }
 
 // PlugVCPUs gives an active domain more vCPUs until its next start; having them
@@ -48,15 +57,22 @@ func (h *Hypervisor) PlugVCPUs(ctx context.Context, host baadal.Host, uuid strin
 }
 
 // SetBalloon asks an active domain's guest to make do with so much memory, at
-// most what it was started with (Invalid); one that is off is Conflict. It
-// returns at once, the guest takes its time.
+// most what it was started with and its head-room (Invalid): down by the balloon,
+// up by what its head-room holds. One that is off is Conflict. It returns at
+// once, the guest takes its time.
 func (h *Hypervisor) SetBalloon(ctx context.Context, host baadal.Host, uuid string, mib int) error {
 	const op = "set balloon"
 	return h.resize(ctx, host, uuid, op, func(rpc *golibvirt.Libvirt, dom golibvirt.Domain, s baadal.DomainSize) error {
-		if mib < 1 || mib > s.MaxRAMMiB {
-			return golibvirt.Error{Code: uint32(golibvirt.ErrInvalidArg), Message: "it can have at most the memory that it was started with"}
+		if mib < 1 || mib > s.Most() {
+			return golibvirt.Error{Code: uint32(golibvirt.ErrInvalidArg), Message: "it can have at most the memory that it was started with, and its head-room"}
 		}
-		return rpc.DomainSetMemoryFlags(dom, uint64(mib)<<10, uint32(golibvirt.DomainMemLive))
+		left := min(mib, s.MaxRAMMiB)
+		if s.RoomMiB > 0 {
+			if err := plugMemory(rpc, dom, mib-left); err != nil || s.RAMMiB-s.TakenMiB == left {
+				return err
+			}
+		}
+		return rpc.DomainSetMemoryFlags(dom, uint64(left)<<10, uint32(golibvirt.DomainMemLive)) //nolint:gosec // above 0
 	})
 }
 

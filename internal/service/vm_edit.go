@@ -23,7 +23,7 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 		if err := tx.Lock("placement"); err != nil {
 			return err
 		}
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		old := vm
@@ -98,6 +98,7 @@ func apply(vm *baadal.VM, in baadal.VMEdit) {
 	set(&vm.VCPUs, in.VCPUs)
 	set(&vm.RAMMiB, in.RAMMiB)
 	set(&vm.Autostart, in.Autostart)
+	set(&vm.MaxRAMMiB, in.MaxRAMMiB)
 	if in.Boot != nil {
 		vm.Boot = in.Boot
 	}
@@ -107,6 +108,9 @@ func apply(vm *baadal.VM, in baadal.VMEdit) {
 func later(tx *store.Tx, in baadal.VMEdit, old, vm baadal.VM, plan *baadal.Plan) error {
 	if baadal.JoinBoot(old.Boot) != baadal.JoinBoot(vm.Boot) {
 		plan.Effects = append(plan.Effects, "it boots from "+baadal.JoinBoot(vm.Boot)+" from its next cold start on")
+	}
+	if old.MaxRAMMiB != vm.MaxRAMMiB {
+		plan.Effects = append(plan.Effects, fmt.Sprintf("it can be given up to %d MiB while it runs, from its next cold start on", max(vm.RAMMiB, vm.MaxRAMMiB)))
 	}
 	if in.Autostart == nil || *in.Autostart != baadal.AutostartNever {
 		return nil
@@ -125,7 +129,8 @@ func edits(old, vm baadal.VM) baadal.Changes {
 		"name": {Old: old.Name, New: vm.Name}, "purpose": {Old: old.Purpose, New: vm.Purpose},
 		"hosts": {Old: strings.Join(old.Hosts, ", "), New: strings.Join(vm.Hosts, ", ")},
 		"vcpus": {Old: old.VCPUs, New: vm.VCPUs}, "ram_mib": {Old: old.RAMMiB, New: vm.RAMMiB},
-		"boot": {Old: baadal.JoinBoot(old.Boot), New: baadal.JoinBoot(vm.Boot)}, "autostart": {Old: old.Autostart, New: vm.Autostart},
+		"max_ram_mib": {Old: old.MaxRAMMiB, New: vm.MaxRAMMiB},
+		"boot":        {Old: baadal.JoinBoot(old.Boot), New: baadal.JoinBoot(vm.Boot)}, "autostart": {Old: old.Autostart, New: vm.Autostart},
 	}
 }
 
@@ -152,10 +157,9 @@ func (s *Service) resize(tx *store.Tx, a baadal.Actor, old baadal.VM, vm *baadal
 	if err := placement.Grow(host, claim, more, placement.LimitsOf(settings)); err != nil {
 		return nil, err
 	}
-	t, err := newTask(a, baadal.TaskVMEdit, vmSubject(*vm), map[string]any{
+	t, err := newVMTask(a, baadal.TaskVMEdit, *vm, 1, map[string]any{
 		"before": old.Size(), "after": vm.Size(), "live": baadal.Size{VCPUs: old.LiveVCPUs, RAMMiB: old.LiveRAMMiB},
 	})
-	t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 1
 	plan.Summary = fmt.Sprintf("edit %s: %d vCPUs and %d MiB instead of %d and %d", old.Name, vm.VCPUs, vm.RAMMiB, old.VCPUs, old.RAMMiB)
 	plan.Claims = []string{fmt.Sprintf("%d vCPUs and %d MiB more on %s", max(0, more.VCPUs), max(0, more.RAMMiB), vm.Host)}
 	plan.Steps, plan.Effects = s.queue.StepNames(t.Kind), append(plan.Effects, effects(old, *vm, active)...)
@@ -176,6 +180,8 @@ func effects(old, vm baadal.VM, active bool) (all []string) {
 	switch {
 	case vm.RAMMiB < old.RAMMiB:
 		all = append(all, "the guest is asked to make do with less memory now; its host has it back at its next cold start")
+	case vm.RAMMiB > old.RAMMiB && vm.RAMMiB <= old.MaxRAMMiB:
+		all = append(all, "the guest is given the memory now, if it was started with the head-room for it")
 	case vm.RAMMiB > old.RAMMiB:
 		all = append(all, "the memory holds from its next cold start on")
 	}

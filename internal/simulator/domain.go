@@ -52,7 +52,7 @@ func (d *domain) info() baadal.DomainInfo {
 	}
 	return baadal.DomainInfo{
 		UUID: def.UUID, Name: def.Name, VMID: def.VMID, State: d.State, Saved: d.Saved != nil, Persistent: d.Persistent, Autostart: d.Autostart,
-		VCPUs: def.VCPUs, RAMMiB: def.RAMMiB,
+		VCPUs: def.VCPUs, RAMMiB: def.RAMMiB + def.PluggedMiB,
 	}
 }
 

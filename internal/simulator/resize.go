@@ -19,6 +19,9 @@ func (d *domain) size() baadal.DomainSize {
 	if d.Balloon != 0 {
 		s.RAMMiB = d.Balloon
 	}
+	s.RoomMiB = max(0, d.Live.MaxRAMMiB-d.Live.RAMMiB) / 2 * 2
+	s.PluggedMiB, s.TakenMiB = d.Live.PluggedMiB, d.Live.PluggedMiB
+	s.RAMMiB += s.PluggedMiB
 	return s
 }
 
@@ -37,13 +40,14 @@ func (v *Hypervisor) PlugVCPUs(ctx context.Context, bh baadal.Host, uuid string,
 func (v *Hypervisor) SetBalloon(ctx context.Context, bh baadal.Host, uuid string, mib int) error {
 	return v.resize(ctx, "hypervisor.set_balloon", bh, uuid, func(d *domain) error {
 		s := d.size()
-		if mib < 1 || mib > s.MaxRAMMiB {
+		if mib < 1 || mib > s.Most() {
 			return baadal.Errorf(baadal.Invalid, "%s was started with %d MiB", d.Def.Name, s.MaxRAMMiB).WithCode("libvirt_argument")
 		}
 		d.Balloon, v.w.dirty = mib, true
-		if mib == s.MaxRAMMiB {
+		if mib >= s.MaxRAMMiB {
 			d.Balloon = 0
 		}
+		d.Live.PluggedMiB = (max(0, mib-s.MaxRAMMiB) + 1) / 2 * 2
 		return nil
 	})
 }

@@ -102,6 +102,9 @@ func describe(d *baadal.Domain) string {
 	if d.Seed != "" {
 		words = append(words, "seed="+d.Seed)
 	}
+	if d.MaxRAMMiB > d.RAMMiB {
+		words = append(words, fmt.Sprintf("room=%d/%d", d.PluggedMiB, d.MaxRAMMiB))
+	}
 	if d.CDROM != "" {
 		words = append(words, "cd="+d.CDROM)
 	}

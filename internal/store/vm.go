@@ -21,10 +21,10 @@ func (tx *Tx) CreateVM(v *baadal.VM) error {
 	}
 	var err error
 	v.ID, err = tx.insert(`INSERT INTO vms (uuid, name, identity, owner_id, requester_id, organisation_id, host_id, datastore_id, template_id,
-		network_id, vcpus, ram_mib, disk_gib, state, reason, state_since, placement, purpose, ssh_keys, created_at, updated_at, boot, autostart)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) RETURNING id`,
+		network_id, vcpus, ram_mib, disk_gib, state, reason, state_since, placement, purpose, ssh_keys, created_at, updated_at, boot, autostart, max_ram_mib)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) RETURNING id`,
 		v.UUID, v.Name, v.Identity, v.OwnerID, v.RequesterID, v.OrganisationID, idOrNull(v.HostID), v.DatastoreID, idOrNull(v.TemplateID),
-		v.NetworkID, v.VCPUs, v.RAMMiB, v.DiskGiB, int(v.State), v.Reason, tx.now(), v.Placement, v.Purpose, encode(v.SSHKeys), tx.now(), tx.now(), bootText(v.Boot), string(v.Autostart))
+		v.NetworkID, v.VCPUs, v.RAMMiB, v.DiskGiB, int(v.State), v.Reason, tx.now(), v.Placement, v.Purpose, encode(v.SSHKeys), tx.now(), tx.now(), bootText(v.Boot), string(v.Autostart), v.MaxRAMMiB)
 	return vmError("create vm", err)
 }
 
@@ -90,6 +90,21 @@ func (tx *Tx) VMByRef(ref string, vis baadal.Visibility) (baadal.VM, error) {
 		}
 	}
 	return baadal.VM{}, missing("VM", ref)
+}
+
+// VMForUpdate is VMByRef for a VM that the transaction is going to change: until
+// it ends nobody else changes the VM's row, and what was read of it is the
+// newest. Of two that wish to change it at the same time the second sees the
+// task of the first. Who locks "placement" too does so before.
+func (tx *Tx) VMForUpdate(ref string, vis baadal.Visibility) (baadal.VM, error) {
+	v, err := tx.VMByRef(ref, vis)
+	if err != nil || !tx.db.shared {
+		return v, err
+	}
+	if _, err := tx.exec(`SELECT id FROM vms WHERE id = $1 FOR NO KEY UPDATE`, v.ID); err != nil {
+		return v, fmt.Errorf("lock VM: %w", err)
+	}
+	return tx.VM(v.ID)
 }
 
 func vmsVisible(vis baadal.Visibility) cond {
@@ -188,14 +203,14 @@ func (tx *Tx) vms(size int, where string, args ...any) ([]baadal.VM, error) {
 func (tx *Tx) UpdateVM(v *baadal.VM) error {
 	var since int64
 	err := tx.queryRow(`UPDATE vms SET name = $1, host_id = $2, datastore_id = $3, vcpus = $4, ram_mib = $5, disk_gib = $6,
-		live_vcpus = $20, live_ram_mib = $21, hot_cpus = $22, boot = $23, autostart = $24,
+		live_vcpus = $20, live_ram_mib = $21, hot_cpus = $22, boot = $23, autostart = $24, max_ram_mib = $25,
 		state_since = CASE WHEN state = $7 THEN state_since ELSE $8 END, state = $9, reason = $10, answered_at = $11, placement = $12,
 		purpose = $13, ssh_keys = $14, deleted_at = $15, purge_after = $16, updated_at = $17, generation = generation + 1
 		WHERE id = $18 AND generation = $19 RETURNING generation, state_since`,
 		v.Name, idOrNull(v.HostID), v.DatastoreID, v.VCPUs, v.RAMMiB, v.DiskGiB,
 		int(v.State), tx.now(), int(v.State), v.Reason, msPtr(v.AnsweredAt), v.Placement,
 		v.Purpose, encode(v.SSHKeys), msPtr(v.DeletedAt), msPtr(v.PurgeAfter), tx.now(), v.ID, v.Generation,
-		v.LiveVCPUs, v.LiveRAMMiB, flag(v.HotCPUs), bootText(v.Boot), string(v.Autostart)).Scan(&v.Generation, &since)
+		v.LiveVCPUs, v.LiveRAMMiB, flag(v.HotCPUs), bootText(v.Boot), string(v.Autostart), v.MaxRAMMiB).Scan(&v.Generation, &since)
 	if isNoRows(err) {
 		return tx.stale("vms", "VM", v.ID, v.Generation)
 	}

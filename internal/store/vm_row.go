@@ -17,7 +17,7 @@ import (
 const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, v.requester_id, v.organisation_id,
 	v.host_id, v.datastore_id, v.template_id, v.network_id, v.vcpus, v.ram_mib, v.disk_gib, v.state, v.reason, v.state_since,
 	v.answered_at, v.placement, v.purpose, v.ssh_keys, v.created_at, v.updated_at, v.deleted_at, v.purge_after, v.base_id, v.disk_file,
-	v.live_vcpus, v.live_ram_mib, v.hot_cpus, v.boot, v.autostart, v.cdrom_id, a.ip, a.mac, p.port`
+	v.live_vcpus, v.live_ram_mib, v.hot_cpus, v.boot, v.autostart, v.cdrom_id, v.max_ram_mib, a.ip, a.mac, p.port`
 
 const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id LEFT JOIN vnc_ports p ON p.vm_id = v.id`
 
@@ -52,7 +52,7 @@ func newVMScan(named bool) *vmScan {
 		&v.ID, &v.UUID, &v.Name, &v.Identity, &v.Generation, &v.OwnerID, &v.RequesterID, &v.OrganisationID,
 		&s.host, &v.DatastoreID, &s.template, &v.NetworkID, &v.VCPUs, &v.RAMMiB, &v.DiskGiB, &v.State, &v.Reason, &s.since,
 		&s.answered, &v.Placement, &v.Purpose, &s.keys, &s.created, &s.updated, &s.deleted, &s.purgeAft, &s.base, &v.DiskFile,
-		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.boot, &v.Autostart, &s.cdrom, &s.ip, &s.mac, &s.port,
+		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.boot, &v.Autostart, &s.cdrom, &v.MaxRAMMiB, &s.ip, &s.mac, &s.port,
 	}
 	if named {
 		s.dest = append(s.dest, &v.Owner, &v.Organisation, &s.hostName, &s.hostState, &v.Datastore, &s.templateName, &v.Network, &v.VLAN, &v.CDROM)

@@ -23,8 +23,20 @@ func edit(name string, vcpus, ram int, prepare func(testing.TB, *cloud)) tasktes
 		})
 }
 
+// roomy gives the VM "ml" head-room up to 2 GiB.
+func roomy(tb testing.TB, c *cloud) {
+	tb.Helper()
+	most := 2048
+	if _, err := c.svc.EditVM(context.Background(), c.actor, "ml", baadal.VMEdit{MaxRAMMiB: &most}, baadal.ChangeOptions{}); err != nil {
+		tb.Fatal(err)
+	}
+	off(tb, c)
+	c.act(tb, baadal.ActionVMStart, "ml")
+}
+
 func editCases() []tasktest.Case {
 	return []tasktest.Case{
+		edit("give running vm memory of its head-room", 1, 1536, roomy),
 		edit("grow stopped vm", 3, 2048, off),
 		edit("shrink running vm", 1, 256, nil),
 		edit("grow running vm beyond its head-room", 9, 2048, nil),

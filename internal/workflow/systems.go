@@ -102,7 +102,7 @@ type Resizer interface {
 	Size(ctx context.Context, host baadal.Host, uuid string) (baadal.DomainSize, error)
 	// PlugVCPUs gives it more vCPUs; having them is success, fewer or more than it has room for is Invalid.
 	PlugVCPUs(ctx context.Context, host baadal.Host, uuid string, n int) error
-	// SetBalloon asks the guest to make do with so much memory and returns at once; more than it was started with is Invalid.
+	// SetBalloon asks the guest to make do with so much memory, or gives it some of its head-room, and returns at once; more than Size's Most is Invalid.
 	SetBalloon(ctx context.Context, host baadal.Host, uuid string, mib int) error
 }
 
@@ -404,4 +404,60 @@ type Systems struct {
 	DHCP        DHCP
 	Prober      Prober
 	Guests      Guests
+}
+
+// OnHosts is everything that is done to domains. One type does it all.
+type OnHosts interface {
+	Hypervisor
+	Power
+	Resizer
+	Stats
+	Snapshots
+	Migrator
+	Freezer
+	DiskPlugs
+	CDDrives
+	Copier
+	Backups
+	Adopter
+}
+
+// OnDatastores is everything that is done to files. One type does it all.
+type OnDatastores interface {
+	Disks
+	Bases
+	Images
+	ExtraDisks
+	Sizer
+	Mover
+	BackupFiles
+	Refiller
+}
+
+// SystemsOf puts the outside world together. The DHCP server is left out: there
+// need not be one.
+func SystemsOf(hosts OnHosts, files OnDatastores, prober Prober, guests Guests) Systems {
+	return Systems{
+		Hypervisor:  hosts,
+		Power:       hosts,
+		Resizer:     hosts,
+		Stats:       hosts,
+		Snapshots:   hosts,
+		Migrator:    hosts,
+		Freezer:     hosts,
+		DiskPlugs:   hosts,
+		CDDrives:    hosts,
+		Copier:      hosts,
+		Backups:     hosts,
+		Adopter:     hosts,
+		Disks:       files,
+		Bases:       files,
+		Images:      files,
+		ExtraDisks:  files,
+		Sizer:       files,
+		Mover:       files,
+		BackupFiles: files,
+		Refiller:    files,
+		Prober:      prober, Guests: guests,
+	}
 }

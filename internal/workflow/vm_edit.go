@@ -2,7 +2,9 @@ package workflow
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"time"
 
 	"baadal"
 	"baadal/internal/store"
@@ -51,6 +53,8 @@ func (w *Workflows) defineBefore(ctx context.Context, r *task.Run) error {
 type resized struct {
 	Before baadal.DomainSize `json:"before"`
 	Now    int               `json:"now"` // what the VM has since; 0 if nothing was changed
+
+	Untaken int `json:"untaken,omitempty"` // MiB of it that the guest has not taken
 }
 
 // sizeNow looks at an active VM as the first try of the step at work found it;
@@ -89,12 +93,36 @@ func (w *Workflows) balloon(ctx context.Context, r *task.Run) error {
 	if err != nil || !active {
 		return err
 	}
-	out.Now = min(params.After.RAMMiB, out.Before.MaxRAMMiB)
+	out.Now = min(params.After.RAMMiB, out.Before.Most())
 	if err := r.Record(out); err != nil {
 		return err
 	}
-	r.Detail("%d MiB of %d that it was started with", out.Now, out.Before.MaxRAMMiB)
-	return w.unlessOff(ctx, p, w.sys.Resizer.SetBalloon(ctx, p.host, p.vm.UUID, out.Now))
+	r.Detail("%d MiB of %d that it can have", out.Now, out.Before.Most())
+	if err := w.unlessOff(ctx, p, w.sys.Resizer.SetBalloon(ctx, p.host, p.vm.UUID, out.Now)); err != nil || out.Now <= out.Before.RAMMiB {
+		return err
+	}
+	return w.waitTaken(ctx, r, p, out)
+}
+
+// takesWithin is how long a guest that is given memory is waited for.
+const takesWithin = 5 * time.Second
+
+// waitTaken waits until the guest uses what was plugged in, and notes what it
+// does not: a guest without the driver never will.
+func (w *Workflows) waitTaken(ctx context.Context, r *task.Run, p place, out resized) error {
+	for begun := time.Now(); ; {
+		now, err := w.sys.Resizer.Size(ctx, p.host, p.vm.UUID)
+		if err != nil {
+			return w.unlessOff(ctx, p, err)
+		}
+		out.Untaken = max(0, now.PluggedMiB-now.TakenMiB)
+		if out.Untaken == 0 || time.Since(begun) > takesWithin {
+			return r.Record(out)
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func (w *Workflows) unballoon(ctx context.Context, r *task.Run) error {
@@ -208,13 +236,21 @@ func vmEdited(tx *store.Tx, r *task.Run) (string, error) {
 	if params.After.RAMMiB != params.Before.RAMMiB {
 		vm.LiveRAMMiB = 0
 		if active {
-			vm.LiveRAMMiB = differing(ram.Before.MaxRAMMiB, vm.RAMMiB)
+			had := ram.Before.MaxRAMMiB + ram.Before.PluggedMiB // its guest may never give it back
+			vm.LiveRAMMiB = differing(max(had, min(vm.RAMMiB, ram.Before.Most())), vm.RAMMiB)
 		}
 		until := ""
 		if ram.Now == vm.RAMMiB {
 			until = " The guest is asked to make do with it now."
 		}
-		said = append(said, "Edited RAM successfully."+later(vm.LiveRAMMiB != 0, until))
+		if ram.Untaken > 0 {
+			until += fmt.Sprintf(" The guest has not taken %d MiB of it yet: has it the driver virtio_mem?", ram.Untaken)
+		}
+		words := later(vm.LiveRAMMiB != 0, until)
+		if vm.LiveRAMMiB == 0 && ram.Untaken > 0 {
+			words = until[strings.Index(until, " The guest has not"):]
+		}
+		said = append(said, "Edited RAM successfully."+words)
 	}
 	return strings.Join(said, " "), tx.UpdateVM(&vm)
 }

@@ -115,10 +115,10 @@ func (w *Workflows) domain(p place) baadal.Domain {
 	return baadal.Domain{
 		UUID: p.vm.UUID, Name: p.vm.Identity, VMID: p.vm.ID, Virt: p.host.Virt,
 		VCPUs: p.vm.VCPUs, MaxVCPUs: baadal.VCPUHeadroom(p.vm.VCPUs), RAMMiB: p.vm.RAMMiB,
-		Disks:   p.devices(),
-		Seed:    p.store.SeedFile(p.vm.Identity),
-		CDROM:   p.disc,
-		Boot:    p.vm.Boot,
+		Disks: p.devices(),
+		Seed:  p.store.SeedFile(p.vm.Identity),
+		CDROM: p.disc,
+		Boot:  p.vm.Boot,
 
 		MaxRAMMiB: p.vm.MaxRAMMiB,
 

@@ -82,6 +82,9 @@ type Fixture struct {
 	// NewISO makes a file that can be put into a CD drive; nil if the driver cannot change what is in one.
 	NewISO func(t *testing.T) string
 
+	// NoHeadroom says that the driver knows no memory devices.
+	NoHeadroom bool
+
 	// Foreign makes a domain that nobody of ours defined and returns its UUID; nil if that cannot be done.
 	Foreign func(t *testing.T) string
 
@@ -123,6 +126,7 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Reset", testReset},
 		{"Save", testSave},
 		{"Resize", testResize},
+		{"Headroom", testHeadroom},
 		{"Stats", testStats},
 		{"Snapshots", testSnapshots},
 		{"CarrySnapshots", testCarrySnapshots},

@@ -3,6 +3,7 @@
 ALTER TABLE vms ADD COLUMN boot TEXT NOT NULL DEFAULT '';            -- disk,cdrom,network in the order wanted; empty is the default
 ALTER TABLE vms ADD COLUMN autostart TEXT NOT NULL DEFAULT 'last';   -- last, always, never
 ALTER TABLE vms ADD COLUMN cdrom_id BIGINT REFERENCES templates(id);
+ALTER TABLE vms ADD COLUMN max_ram_mib INTEGER NOT NULL DEFAULT 0;   -- that it can be given while it runs; 0 is no head-room
 CREATE INDEX vms_cdrom ON vms (cdrom_id) WHERE cdrom_id IS NOT NULL;
 ALTER TABLE templates ADD COLUMN kind TEXT NOT NULL DEFAULT 'disk';  -- disk, iso
 

@@ -105,7 +105,7 @@ cp -L /lib/x86_64-linux-gnu/libnss_files.so.2 "$R/lib/x86_64-linux-gnu/" 2>/dev/
 cp -L /lib64/ld-linux-x86-64.so.2 "$R/lib64/"
 cp "$M/modules.builtin" "$M/modules.order" "$R/lib/modules/$KV/"
 for f in $(mods virtio_net virtio_balloon virtio_console button evdev isofs sr_mod cdrom nls_utf8 nls_ascii \
-	virtio_scsi virtio_blk sd_mod ata_piix virtio-rng); do
+	virtio_scsi virtio_blk sd_mod ata_piix virtio-rng virtio_mem); do
 	d=$R${f#"$K"}
 	mkdir -p "$(dirname "$d")"
 	cp "$f" "$d"
