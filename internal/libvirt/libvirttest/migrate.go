@@ -23,10 +23,13 @@ func testHalf(t *testing.T, f Fixture) {
 	d := f.start(t)
 	want(d.UUID, baadal.DomainHalf{There: true, State: baadal.VMRunning, Persistent: true})
 	must(t, f.Hypervisor.ResumeMigrated(ctx, f.Host, d.UUID))
+	must(t, f.Hypervisor.Fits(ctx, f.Host, f.Host, d.UUID)) // where it runs it can run
 	must(t, f.Hypervisor.Suspend(ctx, f.Host, d.UUID))
 	want(d.UUID, baadal.DomainHalf{There: true, State: baadal.VMPaused, Persistent: true})
 	must(t, f.Hypervisor.Destroy(ctx, f.Host, d.UUID))
 	want(d.UUID, baadal.DomainHalf{There: true, State: baadal.VMOff, Persistent: true})
 	wantKind(t, f.Hypervisor.ResumeMigrated(ctx, f.Host, d.UUID), baadal.Conflict)
+	must(t, f.Hypervisor.Fits(ctx, f.Host, f.Host, d.UUID))
+	wantKind(t, f.Hypervisor.Fits(ctx, f.Host, f.Host, nowhere), baadal.NotFound)
 	wantKind(t, f.Hypervisor.ResumeMigrated(ctx, f.Host, nowhere), baadal.NotFound)
 }
