@@ -234,11 +234,11 @@ func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, task
 		} else if boot := ssh(ctx, t, vm.VM, "cat", "/proc/sys/kernel/random/boot_id"); boot != vm.boot {
 			t.Errorf("the guest of %s was booted anew", vm.Name)
 		}
-		onlyOn(ctx, t, vm.UUID, vm.Host, domstate[vm.State])
 		if tree := node(ctx, t, vm.Host, "virsh", "-q", "snapshot-list", "--tree", vm.UUID); strings.Join(strings.Fields(tree), " ") != "one | +- two" {
 			t.Errorf("%s knows these snapshots of %s:\n%s", vm.Host, vm.Name, tree)
 		}
 	}
+	c.onlyThere(ctx, t)
 	cleanAudit(ctx, t)
 	if t.Failed() {
 		t.FailNow()
@@ -250,6 +250,24 @@ func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, task
 			t.Fatal(err)
 		}
 		vm.VM, vm.boot = now, ssh(ctx, t, now, "cat", "/proc/sys/kernel/random/boot_id")
+	}
+}
+
+// onlyThere checks that each VM is on the host that the cloud says and on no
+// other.
+func (c *chaos) onlyThere(ctx context.Context, t *testing.T) {
+	t.Helper()
+	for _, h := range []string{"host1", "host2", "host3"} {
+		has := virsh(ctx, t, h)
+		for _, vm := range c.vms {
+			want := ""
+			if vm.Host == h {
+				want = domstate[vm.State]
+			}
+			if has[vm.UUID] != want {
+				t.Errorf("on %s %s is %q, want %q", h, vm.Name, has[vm.UUID], want)
+			}
+		}
 	}
 }
 
