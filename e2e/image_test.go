@@ -62,7 +62,7 @@ func TestImagesComeAndGo(t *testing.T) {
 		{ofSaved.UUID, "imgtwo", "precious"}, {imported, "imgagain", "precious\nlate"}, {adopted, "imgsrc", "precious"},
 	} {
 		vm := answered(ctx, t, x.uuid)
-		if got := ssh(ctx, t, vm, "hostname; cat /root/file /root/late 2>/dev/null"); got != x.hostname+"\n"+x.files {
+		if got := ssh(ctx, t, vm, "hostname; cat /root/file /root/late 2>/dev/null; true"); got != x.hostname+"\n"+x.files {
 			t.Errorf("%s says %q", vm.Name, got)
 		}
 		if ip := ssh(ctx, t, vm, "ip", "-4", "-o", "addr", "show", "eth0"); !strings.Contains(ip, vm.Address+"/24") || vm.Address == src.Address {
