@@ -22,6 +22,8 @@
 //	             Two VMs in one network share a broadcast domain; others do not.
 //	Address      one IPv4 address of a network with its MAC; owned by at most one VM.
 //	             Claimed in the transaction that stores the intent.
+//	Affinity     a group of VMs that are kept together on one host, or apart on different ones.
+//	             Binds who is about to be placed; what runs is never moved for it.
 //	Task         a durable, step-by-step operation with undo; survives a killed controller.
 //	             Ends in SUCCESS, FAILED, IGNORE or PARTIAL_SUCCESS.
 //	Event        one line of history: who changed what, when; also what /events streams.
