@@ -34,6 +34,9 @@ func TestScripts(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(env.WorkDir, "image.qcow2"), image(2<<30), 0o600); err != nil {
 				return err
 			}
+			if err := os.WriteFile(filepath.Join(env.WorkDir, "cd.iso"), cdImage(), 0o600); err != nil {
+				return err
+			}
 			return startServer(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"furnish": furnish, "until": until},
@@ -109,6 +112,13 @@ func image(size uint64) []byte {
 	binary.BigEndian.PutUint32(b[4:], 3)
 	binary.BigEndian.PutUint32(b[20:], 16)
 	binary.BigEndian.PutUint64(b[24:], size)
+	return b
+}
+
+// cdImage is the least that passes for an ISO 9660 image.
+func cdImage() []byte {
+	b := make([]byte, 64<<10)
+	copy(b[16*2048+1:], "CD001")
 	return b
 }
 
