@@ -218,15 +218,41 @@ func TestBackupFull(t *testing.T) {
 	}
 	again, _ := backUp(ctx, t, vm, baadal.BackupCreate{Incremental: true})
 	cleanAudit(ctx, t)
+	crashed := backUpCrashed(ctx, t, vm)
 	remove(ctx, t, vm.UUID)
 	all, err := c.Backups(ctx, baadal.ListQuery{Filter: "vm:backfull", Sort: "-id"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range all.Items {
-		if b.ID != begun.ID && b.ID != again.ID { // the cancelled one was quicker
+		if b.ID != begun.ID && b.ID != again.ID && b.ID != crashed.ID { // the cancelled one was quicker
 			forgetBackup(ctx, t, b)
 		}
 	}
-	forgetBackups(ctx, t, begun, again)
+	forgetBackups(ctx, t, begun, again, crashed)
+}
+
+// backUpCrashed kills the VM's QEMU, with which the record of what was written
+// is lost: the next increment is a full one, and snapshots are as good as ever.
+func backUpCrashed(ctx context.Context, t *testing.T, vm baadal.VM) baadal.Backup {
+	t.Helper()
+	c := cloud.Client
+	node(ctx, t, vm.Host, "sh", "-c", "kill -9 $(cat /run/libvirt/qemu/"+vm.Identity+".pid)")
+	eventually(t, 10*time.Second, "seen dead", func() error {
+		now, err := c.VM(ctx, vm.UUID)
+		if err == nil && now.State == baadal.VMRunning {
+			err = fmt.Errorf("it is %s", now.State)
+		}
+		return err
+	})
+	vmAct(ctx, t, c.StartVM, vm.UUID)
+	b, said := backUp(ctx, t, vm, baadal.BackupCreate{Incremental: true})
+	if b.Kind != baadal.BackupFull || !strings.Contains(said.Message, "not recorded any more") {
+		t.Errorf("after its QEMU was killed it is %s: %s", b.Kind, said.Message)
+	}
+	snap, err := c.CreateSnapshot(ctx, vm.UUID, baadal.SnapshotCreate{Name: "s"}, baadal.ChangeOptions{})
+	snapshotAct(ctx, t, "Snapshotted successfully", snap, err)
+	snap, err = c.RevertSnapshot(ctx, vm.UUID, "s", baadal.ChangeOptions{})
+	snapshotAct(ctx, t, "Reverted to snapshot successfully", snap, err)
+	return b
 }
