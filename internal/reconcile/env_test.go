@@ -23,7 +23,7 @@ const mount = "/mnt/datastore"
 const never = 1000 * time.Hour
 
 // rarely are options with which a test sees nothing but what it asks for.
-var rarely = reconcile.Options{Hosts: never, HostCheck: never, FullLook: never, Datastores: never, Disks: never, Guests: never, Schedule: never}
+var rarely = reconcile.Options{Hosts: never, HostCheck: never, FullLook: never, Datastores: never, Disks: never, Guests: never, Schedule: never, Chains: never}
 
 // cloud is a store, a simulated world and the loops on them. Its tests run in a
 // bubble of synctest: time passes only while nothing happens, so how long the

@@ -75,7 +75,9 @@ func (w *Workflows) makeClones(ctx context.Context, r *task.Run) error {
 	}
 	ended, failed, first := tally(children)
 	switch {
-	case len(children) == 0 || ended < len(children):
+	case len(children) == 0: // a single one may be done before we wait for it
+		return task.Later(cloneWait / 20)
+	case ended < len(children):
 		r.Progress(float64(ended)/float64(len(params.Clones)), fmt.Sprintf("%d of %d are done", ended, len(params.Clones)))
 		return task.Later(cloneWait)
 	case failed == len(children):
