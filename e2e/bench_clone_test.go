@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,14 @@ import (
 
 	"baadal"
 )
+
+// TestBenchClones is that row of TestBench by itself.
+func TestBenchClones(t *testing.T) {
+	if os.Getenv("BAADAL_BENCH") == "" {
+		t.Skip("a measurement: make bench")
+	}
+	printTable(benchClones(begin(t), t))
+}
 
 // benchClones measures sixty linked clones of a VM that is off on three hosts,
 // from the call to the end, beside the same made by hand: an overlay and a
@@ -31,10 +40,7 @@ func benchClones(ctx context.Context, t *testing.T) row {
 	clones := clone(ctx, t, parent.UUID, baadal.VMClone{Count: n, Name: "bench-clone"})
 	r.ours = append(r.ours, time.Since(begun))
 	r.other = append(r.other, benchBareClones(ctx, t, n/3))
-	for _, vm := range clones {
-		remove(ctx, t, vm.UUID)
-	}
-	remove(ctx, t, parent.UUID)
+	removeAll(ctx, t, append(clones, parent))
 	return r
 }
 
