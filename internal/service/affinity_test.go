@@ -213,6 +213,36 @@ func TestWhoMayGroupWhat(t *testing.T) {
 	}
 }
 
+// TestClonesObey: clones of one wish are apart from each other, and run where
+// their parent may.
+func TestClonesObey(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.create(t, c.admin, baadal.VMCreate{Name: "web", Hosts: []string{"host1", "host3"}})
+	c.affinity(t, c.admin, baadal.AffinityCreate{Name: "apart", Rule: baadal.AffinityApart})
+	_, err := c.CloneVM(t.Context(), c.admin, "web", baadal.VMClone{Count: 3, Affinity: []string{"apart"}}, dry)
+	refused(t, err, baadal.Exhausted, "no_host")
+	detailHas(t, err, "host2: the VM may run on host1, host3 only")
+	detailHas(t, err, "of the apart group apart")
+	ch, err := c.CloneVM(t.Context(), c.admin, "web", baadal.VMClone{Count: 2, Affinity: []string{"apart"}}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, ch.Task)
+	group, err := c.Affinity(t.Context(), c.admin, "apart")
+	if err != nil || len(group.Members) != 2 {
+		t.Fatalf("%+v: %v", group.Members, err)
+	}
+	hosts := []string{group.Members[0].Host, group.Members[1].Host}
+	slices.Sort(hosts)
+	if diff := cmp.Diff([]string{"host1", "host3"}, hosts); diff != "" {
+		t.Error(diff)
+	}
+	if clone, err := c.VM(t.Context(), c.admin, group.Members[0].VM); err != nil || cmp.Diff([]string{"host1", "host3"}, clone.Hosts) != "" {
+		t.Errorf("a clone may run on %v: %v", clone.Hosts, err)
+	}
+}
+
 // TestApartAtTheSameTime asks for many VMs of apart groups at once: no host ever
 // has two of one group, and as many are made as there are hosts.
 func TestApartAtTheSameTime(t *testing.T) {

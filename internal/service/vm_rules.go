@@ -152,6 +152,12 @@ func cloneRules(tx *store.Tx, a baadal.Actor, parent baadal.VM, owner baadal.Use
 	if r, err = wishedRules(tx, a, owner, nil, wish.Affinity); err != nil {
 		return r, err
 	}
+	for _, g := range r.Groups {
+		if n := len(g.Members) + wish.Count; n > baadal.MaxAffinityMembers {
+			return r, baadal.Errorf(baadal.Invalid, "affinity group %s would have %d VMs", g.Name, n).WithField("affinity").
+				WithDetail("the most is %d", baadal.MaxAffinityMembers)
+		}
+	}
 	of, err := rulesFor(tx, a, parent)
 	r.Hosts = of.Hosts
 	return r, err
