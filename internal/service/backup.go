@@ -72,23 +72,22 @@ func allowedBackup(a baadal.Actor, action baadal.Action, b *baadal.Backup) error
 // CreateBackup claims room for a backup of a VM and makes the task for it.
 func (s *Service) CreateBackup(ctx context.Context, a baadal.Actor, ref string, in baadal.BackupCreate, opt baadal.ChangeOptions) (baadal.Change[baadal.Backup], error) {
 	return s.changeBackup(ctx, a, opt, func(tx *store.Tx) (b baadal.Backup, t baadal.Task, plan baadal.Plan, err error) {
-		vm, err := tx.VMByRef(ref, a.Sees(baadal.ActionVMRead))
+		if err := tx.Lock("placement"); err != nil {
+			return b, t, plan, err
+		}
+		vm, err := tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead))
 		if err != nil {
 			return b, t, plan, err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionBackupCreate, &vm)); err != nil {
 			return b, t, plan, err
 		}
-		if err := tx.Lock("placement"); err != nil {
-			return b, t, plan, err
-		}
 		if b, err = claimBackup(tx, vm, in); err != nil {
 			return b, t, plan, err
 		}
-		if t, err = newTask(a, baadal.TaskBackupCreate, vmSubject(vm), backupParams{BackupID: b.ID, Incremental: in.Incremental, Datastore: in.Datastore}); err != nil {
+		if t, err = newVMTask(a, baadal.TaskBackupCreate, vm, backupCost, backupParams{BackupID: b.ID, Incremental: in.Incremental, Datastore: in.Datastore}); err != nil {
 			return b, t, plan, err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, backupCost
 		plan = baadal.Plan{
 			Summary: fmt.Sprintf("back up %s to datastore %s", vm.Name, b.Datastore), Host: vm.Host, Datastore: b.Datastore,
 			Claims: []string{fmt.Sprintf("%d GiB on datastore %s while it is made; then what its files have", b.ClaimGiB, b.Datastore)},

@@ -239,7 +239,10 @@ func (s *Service) changeDisk(
 	var t baadal.Task
 	plan := baadal.Plan{Steps: s.queue.StepNames(kind)}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		vm, err := tx.VMByRef(ref, a.Sees(baadal.ActionVMRead))
+		if err := tx.Lock("placement"); err != nil {
+			return err
+		}
+		vm, err := tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead))
 		if err != nil {
 			return err
 		}
@@ -248,10 +251,9 @@ func (s *Service) changeDisk(
 			return err
 		}
 		p.DiskID, plan.Host = k.ID, vm.Host
-		if t, err = newTask(a, kind, vmSubject(vm), p); err != nil {
+		if t, err = newVMTask(a, kind, vm, 1, p); err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 1
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (s *Service) Upload(ctx context.Context, a baadal.Actor, datastore string, 
 	}
 	if err != nil {
 		s.dropUpload(ctx, host, ds, f)
-		return u, err
+		return u, hideHosts(a, err)
 	}
 	return Upload{ID: f.UUID, Size: info.FileSize, SHA256: info.SHA256}, nil
 }
@@ -153,7 +153,7 @@ func (s *Service) ExportVM(ctx context.Context, a baadal.Actor, ref string, opt 
 	var f baadal.Transfer
 	var t baadal.Task
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMExport, &vm)); err != nil {
@@ -166,10 +166,9 @@ func (s *Service) ExportVM(ctx context.Context, a baadal.Actor, ref string, opt 
 		if err := tx.CreateTransfer(&f); err != nil {
 			return err
 		}
-		if t, err = newTask(a, baadal.TaskVMExport, vmSubject(vm), map[string]any{"transfer": f.ID}); err != nil {
+		if t, err = newVMTask(a, baadal.TaskVMExport, vm, 2, map[string]any{"transfer": f.ID}); err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 2
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}

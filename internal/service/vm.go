@@ -96,7 +96,12 @@ func (s *Service) ActVM(ctx context.Context, a baadal.Actor, action baadal.Actio
 	var t baadal.Task
 	var plan baadal.Plan
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if action == baadal.ActionVMRestore { // it claims its place again
+			if err := tx.Lock("placement"); err != nil {
+				return err
+			}
+		}
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, action, &vm)); err != nil {

@@ -25,10 +25,6 @@ func (s *Service) InsertCDROM(ctx context.Context, a baadal.Actor, ref string, i
 		return c, err
 	}
 	return s.changeCDROM(ctx, a, baadal.ActionCDROMInsert, ref, opt, func(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) (p cdromParams, err error) {
-		// The lock of deletions: a template that is being claimed must not go.
-		if err := tx.Lock("placement"); err != nil {
-			return p, err
-		}
 		t, err := tx.TemplateFor(in.ISO, a.Sees(baadal.ActionTemplatePrivate))
 		if err != nil {
 			return p, fieldOf(err, "iso")
@@ -92,7 +88,11 @@ func (s *Service) changeCDROM(
 	var t baadal.Task
 	plan := baadal.Plan{Steps: s.queue.StepNames(kind)}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		// The lock of deletions: a template that is being claimed must not go.
+		if err := tx.Lock("placement"); err != nil {
+			return err
+		}
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, action, &vm)); err != nil {
@@ -102,11 +102,10 @@ func (s *Service) changeCDROM(
 		if err != nil {
 			return err
 		}
-		if t, err = newTask(a, kind, vmSubject(vm), p); err != nil {
+		if t, err = newVMTask(a, kind, vm, 1, p); err != nil {
 			return err
 		}
 		plan.Host = vm.Host
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 1
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}

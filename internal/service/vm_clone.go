@@ -44,7 +44,7 @@ func (s *Service) cloneVM(ctx context.Context, a baadal.Actor, ref string, ct cl
 		if err := tx.Lock("placement"); err != nil {
 			return err
 		}
-		if parent, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if parent, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, parent.Generation), allowed(a, baadal.ActionVMClone, &parent), ct.Wish.Validate(parent.Name)); err != nil {

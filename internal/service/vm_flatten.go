@@ -24,7 +24,7 @@ func (s *Service) FlattenVM(ctx context.Context, a baadal.Actor, ref string, in 
 	var t baadal.Task
 	plan := baadal.Plan{Steps: s.queue.StepNames(baadal.TaskDiskFlatten)}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMFlatten, &vm)); err != nil {

@@ -26,7 +26,7 @@ func (s *Service) MigrateVM(ctx context.Context, a baadal.Actor, ref string, in 
 		if err := tx.Lock("placement"); err != nil {
 			return err
 		}
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMMigrate, &vm), offlineIfOff(in, &vm)); err != nil {
@@ -38,7 +38,7 @@ func (s *Service) MigrateVM(ctx context.Context, a baadal.Actor, ref string, in 
 		if err := tx.ClaimVMTarget(vm.ID, choice.Host.ID); err != nil {
 			return err
 		}
-		t, err = newTask(a, baadal.TaskVMMigrate, vmSubject(vm), map[string]any{
+		t, err = newVMTask(a, baadal.TaskVMMigrate, vm, migrateCost, map[string]any{
 			"from": vm.HostID, "to": choice.Host.ID, "why": choice.Why, "wish": in,
 			"migration": baadal.Migration{BandwidthMiBs: in.BandwidthMiBs, AutoConverge: in.AutoConverge, PostCopy: in.PostCopy},
 		})
@@ -46,7 +46,7 @@ func (s *Service) MigrateVM(ctx context.Context, a baadal.Actor, ref string, in 
 			return err
 		}
 		deadline := tx.Now().Add(in.Deadline())
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost, t.Deadline = vm.OwnerID, vm.OrganisationID, vm.HostID, migrateCost, &deadline
+		t.Deadline = &deadline
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}

@@ -23,7 +23,10 @@ func (s *Service) MoveVM(ctx context.Context, a baadal.Actor, ref string, in baa
 	var t baadal.Task
 	plan := baadal.Plan{Steps: s.queue.StepNames(baadal.TaskVMMove)}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if err := tx.Lock("placement"); err != nil {
+			return err
+		}
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMMove, &vm)); err != nil {
@@ -37,11 +40,10 @@ func (s *Service) MoveVM(ctx context.Context, a baadal.Actor, ref string, in baa
 		for i, k := range disks {
 			ids[i] = k.ID
 		}
-		t, err = newTask(a, baadal.TaskVMMove, vmSubject(vm), map[string]any{"from": disks[0].DatastoreID, "to": to.ID, "disks": ids, "wish": in})
+		t, err = newVMTask(a, baadal.TaskVMMove, vm, moveCost, map[string]any{"from": disks[0].DatastoreID, "to": to.ID, "disks": ids, "wish": in})
 		if err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, moveCost
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}
@@ -65,9 +67,6 @@ func (s *Service) MoveVM(ctx context.Context, a baadal.Actor, ref string, in baa
 
 // claimMove chooses the disks that move and claims room for them.
 func claimMove(tx *store.Tx, vm baadal.VM, in baadal.VMMove, plan *baadal.Plan) (disks []baadal.Disk, to baadal.Datastore, err error) {
-	if err := tx.Lock("placement"); err != nil {
-		return nil, to, err
-	}
 	if to, err = tx.DatastoreByRef(in.Datastore); err != nil {
 		return nil, to, fieldOf(err, "datastore")
 	}

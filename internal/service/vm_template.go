@@ -30,7 +30,7 @@ func (s *Service) SaveVMAsTemplate(ctx context.Context, a baadal.Actor, ref stri
 	var m baadal.Template
 	var t baadal.Task
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if vm, err = tx.VMByRef(ref, a.Sees(baadal.ActionVMRead)); err != nil {
+		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMSaveTemplate, &vm)); err != nil {
@@ -39,10 +39,9 @@ func (s *Service) SaveVMAsTemplate(ctx context.Context, a baadal.Actor, ref stri
 		if m, err = savedTemplate(tx, vm, in); err != nil {
 			return err
 		}
-		if t, err = newTask(a, baadal.TaskVMSaveTemplate, vmSubject(vm), saveTemplateTask{Template: m.ID, Wish: in}); err != nil {
+		if t, err = newVMTask(a, baadal.TaskVMSaveTemplate, vm, 2, saveTemplateTask{Template: m.ID, Wish: in}); err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, 2
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}
