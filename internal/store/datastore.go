@@ -11,12 +11,14 @@ import (
 // so every row of vms and disks counts into what is claimed.
 const (
 	datastoreColumns = `d.id, d.name, d.generation, d.path, d.state, d.reason, d.capacity, d.used, d.free, d.measured_at, d.hosts,
-	d.created_at, d.updated_at, COALESCE(c.disk_gib, 0) + COALESCE(z.gib, 0) + COALESCE(x.disk_gib, 0), COALESCE(f.bytes, 0), COALESCE(c.vms, 0), COALESCE(f.templates, 0)`
+	d.created_at, d.updated_at, COALESCE(c.disk_gib, 0) + COALESCE(z.gib, 0) + COALESCE(x.disk_gib, 0) + COALESCE(y.gib, 0) + COALESCE(a.gib, 0), COALESCE(f.bytes, 0) + COALESCE(a.bytes, 0), COALESCE(c.vms, 0), COALESCE(f.templates, 0)`
 
 	datastoreJoins = ` LEFT JOIN (SELECT v.datastore_id, SUM(v.disk_gib) AS disk_gib, SUM(CASE WHEN v.state <> 5 THEN 1 ELSE 0 END) AS vms
 		FROM vms v GROUP BY v.datastore_id) c ON c.datastore_id = d.id
 	LEFT JOIN (SELECT b.datastore_id, SUM(b.size_gib) AS gib FROM bases b GROUP BY b.datastore_id) z ON z.datastore_id = d.id
 	LEFT JOIN (SELECT k.datastore_id, SUM(k.size_gib) AS disk_gib FROM disks k GROUP BY k.datastore_id) x ON x.datastore_id = d.id
+	LEFT JOIN (SELECT m.datastore_id, SUM(m.size_gib) AS gib FROM disk_moves m GROUP BY m.datastore_id) y ON y.datastore_id = d.id
+	LEFT JOIN (SELECT a.datastore_id, SUM(a.claim_gib) AS gib, CAST(SUM(a.bytes) AS BIGINT) AS bytes FROM backups a GROUP BY a.datastore_id) a ON a.datastore_id = d.id
 	LEFT JOIN (SELECT t.datastore_id, CAST(SUM(t.file_size) AS BIGINT) AS bytes, COUNT(*) AS templates
 		FROM templates t WHERE t.state <> 'deleted' GROUP BY t.datastore_id) f ON f.datastore_id = d.id`
 )
@@ -137,9 +139,17 @@ func (tx *Tx) DeleteDatastore(id int64) error {
 	if err != nil {
 		return fmt.Errorf("count disks: %w", err)
 	}
+	moving, err := tx.count(`SELECT COUNT(*) FROM disk_moves m WHERE m.datastore_id = $1`, id)
+	if err != nil {
+		return fmt.Errorf("count disks on their way: %w", err)
+	}
+	backups, err := tx.count(`SELECT COUNT(*) FROM backups a WHERE a.datastore_id = $1`, id)
+	if err != nil {
+		return fmt.Errorf("count backups: %w", err)
+	}
 	inUse := baadal.Errorf(baadal.Conflict, "datastore %s is in use", d.Name).WithCode("datastore_in_use").
-		WithDetail("%d VMs, %d deleted VMs that can be restored, %d extra disks and %d templates are on it", d.VMs, all-d.VMs, disks, d.Templates)
-	if all+disks > 0 || d.Templates > 0 {
+		WithDetail("%d VMs, %d deleted VMs that can be restored, %d extra disks, %d backups and %d templates are on it", d.VMs, all-d.VMs, disks, backups, d.Templates)
+	if all+disks+moving+backups > 0 || d.Templates > 0 {
 		return inUse
 	}
 	if _, err := tx.exec(`DELETE FROM templates WHERE datastore_id = $1 AND state = 'deleted'`, id); err != nil {
