@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"baadal"
+	"baadal/internal/service"
 	"baadal/internal/store"
 )
 
@@ -256,4 +257,24 @@ func (c *cloud) vmsNow(t *testing.T) (n int) {
 	t.Helper()
 	c.view(t, func(tx *store.Tx) error { all, err := tx.AllVMs(); n = len(all); return err })
 	return n
+}
+
+// TestUploadIsForEveryController: another controller on the same database makes
+// a template of what this one received.
+func TestUploadIsForEveryController(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	up, err := c.Upload(t.Context(), c.admin, "", strings.NewReader(qcow2(64)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := service.New(c.db, c.newQueue(), service.Options{Prober: c.world.Prober(), Files: c.world.Disks(), Foreign: c.world.Hypervisor()})
+	ch, err := other.ImportTemplate(t.Context(), c.admin, baadal.TemplateImport{Name: "new", UploadID: up.ID, SHA256: up.SHA256}, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, ch.Task)
+	if m, err := c.Template(t.Context(), c.admin, "new"); err != nil || m.State != baadal.TemplateReady || m.VirtualSize != 64<<20 || m.SHA256 != up.SHA256 {
+		t.Errorf("%+v, %v", m, err)
+	}
 }

@@ -18,8 +18,8 @@ func (w *Workflows) vmAdopt() task.Body {
 		Kind: baadal.TaskVMAdopt,
 		Steps: []task.Step{
 			{Name: "look", Do: w.lookAtForeign},
-			{Name: "image", Do: w.adoptImage, Undo: w.removeImage, Timeout: 12 * time.Hour},
 			{Name: "take over", Do: w.takeOver, Undo: w.giveBack},
+			{Name: "image", Do: w.adoptImage, Undo: w.removeImage, Timeout: 12 * time.Hour},
 		},
 		Done:   adopted,
 		Undone: func(tx *store.Tx, r *task.Run) error { return tx.DeleteVM(r.Task.Subject.ID) },
@@ -70,8 +70,8 @@ func (w *Workflows) adoptImage(ctx context.Context, r *task.Run) error {
 	return w.copyIn(ctx, r, p, d.Disks[0].Path, true, seed)
 }
 
-// takeOver replaces the definition. The domain must not have been started since
-// its disk was copied: what it wrote would be lost.
+// takeOver replaces the definition before the disk is copied: with the old one
+// somebody could start the domain meanwhile, and what it wrote would be lost.
 func (w *Workflows) takeOver(ctx context.Context, r *task.Run) error {
 	p, err := w.load(ctx, r)
 	if err != nil {

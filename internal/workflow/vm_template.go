@@ -89,9 +89,14 @@ func (w *Workflows) flatCopy(ctx context.Context, r *task.Run, p place, c baadal
 	return info, nil
 }
 
-// uncopy removes what flatCopy made. A backup that the hypervisor is still at
-// ends with the file that it writes: the next one ends it first.
+// uncopy removes what flatCopy made, after ending a copying that nobody looks
+// after any more.
 func (w *Workflows) uncopy(ctx context.Context, p place, c baadal.ImageCopy) error {
+	if p.host.ID != 0 {
+		if err := w.sys.Backups.AbortBackup(ctx, p.host, p.vm.UUID); err != nil {
+			return err
+		}
+	}
 	host, err := w.diskHost(ctx, p, p.store)
 	if err != nil {
 		return err
