@@ -257,10 +257,9 @@ func (s *Service) restore(ctx context.Context, a baadal.Actor, opt baadal.Change
 		if vm, p, err = decide(tx, &plan); err != nil {
 			return err
 		}
-		if t, err = newTask(a, kind, vmSubject(vm), p); err != nil {
+		if t, err = newVMTask(a, kind, vm, backupCost, p); err != nil {
 			return err
 		}
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost = vm.OwnerID, vm.OrganisationID, vm.HostID, backupCost
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}

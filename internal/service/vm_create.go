@@ -48,11 +48,11 @@ func (s *Service) CreateVM(ctx context.Context, a baadal.Actor, in baadal.VMCrea
 		if vm, err = claim(tx, a, in, cr, choice); err != nil {
 			return err
 		}
-		if t, err = newTask(a, baadal.TaskVMCreate, vmSubject(vm), map[string]any{"full_copy": in.FullCopy, "wish": in}); err != nil {
+		if t, err = newVMTask(a, baadal.TaskVMCreate, vm, 2, map[string]any{"full_copy": in.FullCopy, "wish": in}); err != nil {
 			return err
 		}
 		deadline := tx.Now().Add(cr.settings.Duration(baadal.SettingCreateDeadline))
-		t.OwnerID, t.OrganisationID, t.HostID, t.Cost, t.Deadline = vm.OwnerID, vm.OrganisationID, vm.HostID, 2, &deadline
+		t.Deadline = &deadline
 		if err := tx.InsertTask(&t); err != nil {
 			return err
 		}
