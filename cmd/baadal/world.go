@@ -19,33 +19,6 @@ import (
 	"baadal"
 )
 
-// The real systems and the simulated ones satisfy the same contracts.
-var (
-	_ workflow.Hypervisor  = (*libvirt.Hypervisor)(nil)
-	_ workflow.Power       = (*libvirt.Hypervisor)(nil)
-	_ workflow.Resizer     = (*libvirt.Hypervisor)(nil)
-	_ workflow.Stats       = (*libvirt.Hypervisor)(nil)
-	_ workflow.Snapshots   = (*libvirt.Hypervisor)(nil)
-	_ workflow.Migrator    = (*libvirt.Hypervisor)(nil)
-	_ workflow.Disks       = (*disk.Disks)(nil)
-	_ workflow.Bases       = (*disk.Disks)(nil)
-	_ workflow.Images      = (*disk.Disks)(nil)
-	_ workflow.Adopter     = (*libvirt.Hypervisor)(nil)
-	_ workflow.Freezer     = (*libvirt.Hypervisor)(nil)
-	_ workflow.Backups     = (*libvirt.Hypervisor)(nil)
-	_ workflow.BackupFiles = (*disk.Disks)(nil)
-	_ workflow.Refiller    = (*disk.Disks)(nil)
-	_ workflow.DiskPlugs   = (*libvirt.Hypervisor)(nil)
-	_ workflow.CDDrives    = (*libvirt.Hypervisor)(nil)
-	_ workflow.ExtraDisks  = (*disk.Disks)(nil)
-	_ workflow.Sizer       = (*disk.Disks)(nil)
-	_ workflow.Copier      = (*libvirt.Hypervisor)(nil)
-	_ workflow.Mover       = (*disk.Disks)(nil)
-	_ workflow.DHCP        = (*dhcp.ISC)(nil)
-	_ workflow.Prober      = (*probe.Prober)(nil)
-	_ workflow.Guests      = (*probe.Guests)(nil)
-)
-
 // world is everything outside the program, real or simulated.
 type world struct {
 	systems  workflow.Systems
@@ -68,12 +41,7 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 	files := disk.New(pool, disk.Options{})
 	lines := console.New(pool)
 	w := world{
-		systems: workflow.Systems{
-			Hypervisor: hosts, Power: hosts, Resizer: hosts, Stats: hosts, Snapshots: hosts, Migrator: hosts, Freezer: hosts,
-			DiskPlugs: hosts, CDDrives: hosts, Copier: hosts, Backups: hosts, Adopter: hosts,
-			Disks: files, Bases: files, Images: files, ExtraDisks: files, Sizer: files, Mover: files, BackupFiles: files, Refiller: files,
-			Prober: probe.New(pool, hosts, probe.Options{}), Guests: probe.NewGuests(),
-		},
+		systems:  workflow.SystemsOf(hosts, files, probe.New(pool, hosts, probe.Options{}), probe.NewGuests()),
 		consoles: lines, screens: hosts,
 		close: func() { lines.Close(); hosts.Close(); pool.Close() },
 	}
@@ -97,14 +65,11 @@ func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 	if err != nil {
 		return world{}, err
 	}
-	hosts, files, lines := sim.Hypervisor(), sim.Disks(), console.New(sim.Consoles())
+	hosts, lines := sim.Hypervisor(), console.New(sim.Consoles())
+	systems := workflow.SystemsOf(hosts, sim.Disks(), sim.Prober(), sim.Guests())
+	systems.DHCP = sim.DHCP()
 	return world{
-		systems: workflow.Systems{
-			Hypervisor: hosts, Power: hosts, Resizer: hosts, Stats: hosts, Snapshots: hosts, Migrator: hosts, Freezer: hosts,
-			DiskPlugs: hosts, CDDrives: hosts, Copier: hosts, Backups: hosts, Adopter: hosts,
-			Disks: files, Bases: files, Images: files, ExtraDisks: files, Sizer: files, Mover: files, BackupFiles: files, Refiller: files,
-			DHCP: sim.DHCP(), Prober: sim.Prober(), Guests: sim.Guests(),
-		},
+		systems:  systems,
 		consoles: lines, screens: hosts,
 		close: func() { lines.Close(); _ = sim.Close() },
 	}, nil

@@ -84,9 +84,9 @@ func newCloudOn(t *testing.T, db *store.DB, cfg simulator.Config) *cloud {
 
 func (c *cloud) newQueue() *task.Queue {
 	q := task.New(c.db, task.Options{Backoff: time.Millisecond})
-	q.Register(workflow.New(c.db, workflow.Systems{
-		Hypervisor: c.world.Hypervisor(), Power: c.world.Hypervisor(), Resizer: c.world.Hypervisor(), Snapshots: c.world.Hypervisor(), Migrator: c.world.Hypervisor(), Disks: c.world.Disks(), Bases: c.world.Disks(), Images: c.world.Disks(), Adopter: c.world.Hypervisor(), Backups: c.world.Hypervisor(), BackupFiles: c.world.Disks(), Refiller: c.world.Disks(), Freezer: c.world.Hypervisor(), DiskPlugs: c.world.Hypervisor(), CDDrives: c.world.Hypervisor(), ExtraDisks: c.world.Disks(), Sizer: c.world.Disks(), DHCP: c.world.DHCP(), Prober: c.world.Prober(), Guests: c.world.Guests(),
-	}, workflow.Options{}).Bodies()...)
+	sys := workflow.SystemsOf(c.world.Hypervisor(), c.world.Disks(), c.world.Prober(), c.world.Guests())
+	sys.DHCP = c.world.DHCP()
+	q.Register(workflow.New(c.db, sys, workflow.Options{}).Bodies()...)
 	return q
 }
 

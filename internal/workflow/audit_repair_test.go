@@ -52,8 +52,8 @@ func TestRepairOfDomainOfDeletedVM(t *testing.T) {
 	t.Parallel()
 	a := newAudited(t)
 	a.act(t, baadal.ActionVMDelete, "ml")
-	must(t, a.world.RogueFolder(mount, "vm_migration_data/copy", ""))
-	a.copyDomain(t, mount+"/vm_migration_data/copy/copy.qcow2")
+	must(t, a.world.RogueFolder(mount, "lost+found/copy", ""))
+	a.copyDomain(t, mount+"/lost+found/copy/copy.qcow2")
 	must(t, a.world.VirshStart(a.elsewhere(), a.vm.UUID))
 	report := a.audit(t, true)
 	if len(report.Differences) != 1 || report.Differences[0].Kind != baadal.DiffOrphanDomain || !report.Differences[0].Repaired {

@@ -191,8 +191,8 @@ var differences = []struct {
 	{
 		name: "two writers", unseen: true,
 		make: func(t *testing.T, a *audited) {
-			must(t, a.world.RogueFolder(mount, "vm_migration_data/copy", ""))
-			a.copyDomain(t, mount+"/vm_migration_data/copy/copy.qcow2")
+			must(t, a.world.RogueFolder(mount, "lost+found/copy", ""))
+			a.copyDomain(t, mount+"/lost+found/copy/copy.qcow2")
 			must(t, a.world.VirshStart(a.elsewhere(), a.vm.UUID))
 		},
 		want: []string{"two_writers of vm ml: on HOST, ELSEWHERE: running, HOST: running"},

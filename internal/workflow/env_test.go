@@ -18,32 +18,6 @@ import (
 	"baadal/internal/workflow"
 )
 
-var (
-	_ workflow.Hypervisor  = (*simulator.Hypervisor)(nil)
-	_ workflow.Power       = (*simulator.Hypervisor)(nil)
-	_ workflow.Resizer     = (*simulator.Hypervisor)(nil)
-	_ workflow.Stats       = (*simulator.Hypervisor)(nil)
-	_ workflow.Snapshots   = (*simulator.Hypervisor)(nil)
-	_ workflow.Migrator    = (*simulator.Hypervisor)(nil)
-	_ workflow.Disks       = (*simulator.Disks)(nil)
-	_ workflow.Bases       = (*simulator.Disks)(nil)
-	_ workflow.Images      = (*simulator.Disks)(nil)
-	_ workflow.Adopter     = (*simulator.Hypervisor)(nil)
-	_ workflow.Freezer     = (*simulator.Hypervisor)(nil)
-	_ workflow.Backups     = (*simulator.Hypervisor)(nil)
-	_ workflow.BackupFiles = (*simulator.Disks)(nil)
-	_ workflow.Refiller    = (*simulator.Disks)(nil)
-	_ workflow.DiskPlugs   = (*simulator.Hypervisor)(nil)
-	_ workflow.CDDrives    = (*simulator.Hypervisor)(nil)
-	_ workflow.ExtraDisks  = (*simulator.Disks)(nil)
-	_ workflow.Sizer       = (*simulator.Disks)(nil)
-	_ workflow.Copier      = (*simulator.Hypervisor)(nil)
-	_ workflow.Mover       = (*simulator.Disks)(nil)
-	_ workflow.DHCP        = (*simulator.DHCP)(nil)
-	_ workflow.Prober      = (*simulator.Prober)(nil)
-	_ workflow.Guests      = (*simulator.Guests)(nil)
-)
-
 // cloud is a store, a simulated world and the service on them, in one folder.
 type cloud struct {
 	db    *store.DB
@@ -68,9 +42,8 @@ func open(tb testing.TB, dir string) *cloud {
 		tb.Fatal(err)
 	}
 	c := &cloud{db: db, world: world, actor: baadal.System()}
-	c.sys = workflow.Systems{
-		Hypervisor: world.Hypervisor(), Power: world.Hypervisor(), Resizer: world.Hypervisor(), Snapshots: world.Hypervisor(), Migrator: world.Hypervisor(), Disks: world.Disks(), Bases: world.Disks(), Images: world.Disks(), Adopter: world.Hypervisor(), Backups: world.Hypervisor(), BackupFiles: world.Disks(), Refiller: world.Disks(), Freezer: world.Hypervisor(), DiskPlugs: world.Hypervisor(), CDDrives: world.Hypervisor(), ExtraDisks: world.Disks(), Sizer: world.Disks(), Copier: world.Hypervisor(), Mover: world.Disks(), DHCP: world.DHCP(), Prober: world.Prober(), Guests: world.Guests(),
-	}
+	c.sys = workflow.SystemsOf(world.Hypervisor(), world.Disks(), world.Prober(), world.Guests())
+	c.sys.DHCP = world.DHCP()
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
 	c.svc = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})
@@ -210,92 +183,21 @@ func (c *cloud) env() *tasktest.Env {
 // the world's: the watcher writes it down.
 func (c *cloud) state() string {
 	var lines []string
-	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	err := c.db.View(context.Background(), func(tx *store.Tx) error {
 		vms, err := tx.AllVMs()
 		if err != nil {
 			return err
 		}
-		for _, vm := range vms {
-			state := vm.State
-			if state == baadal.VMOff {
-				state = baadal.VMRunning
-			}
-			_, err := tx.Secret(vm.ID)
-			add("vm %s %s %s on %q %q port %d secret %t restorable %t", vm.Identity, vm.UUID, state, vm.Host, vm.Address, vm.VNCPort, err == nil, vm.PurgeAfter != nil)
-			add("vm %s lies on %s", vm.Identity, vm.Datastore)
-			if vm.CDROM != "" || vm.CDROMID != 0 {
-				add("vm %s has CD %s in its drive", vm.Identity, vm.CDROM)
-			}
-			add("vm %s has %+v claims %+v hot %t", vm.Identity, vm.Size(), vm.Claim(), vm.HotCPUs)
-		}
-		bases, err := c.baseLines(tx, vms)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, bases...)
-		backups, err := backupLines(tx)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, backups...)
-		transfers, err := transferLines(tx)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, transfers...)
-		snapshots, err := tx.AllSnapshots()
-		if err != nil {
-			return err
-		}
-		for _, vm := range vms {
-			for _, s := range snapshots[vm.ID] {
-				add("snapshot %s of %s on %q current %t ready %t of a vm that is %s, described %t", s.Name, vm.Identity, s.Parent, s.Current, s.Ready, s.VMState, s.XML != "")
-			}
-		}
-		disks, err := tx.AllExtraDisks()
-		if err != nil {
-			return err
-		}
-		for _, k := range disks {
-			add("disk %d of %s %s at %q on %s, %d GiB, limits %d %d, purged %t", k.ID, k.VM, k.State, k.Target, k.Datastore, k.SizeGiB, k.BytesPerSecond, k.IOPS, k.PurgeAfter != nil)
-		}
-		if len(bases) == len(vms) { // there are none, whose room goes sooner or later
-			stores, err := tx.AllDatastores()
+		for _, part := range []func(*store.Tx, []baadal.VM) ([]string, error){
+			vmLines, c.baseLines, snapshotLines, diskLines, claimLines, nounLines,
+			func(tx *store.Tx, _ []baadal.VM) ([]string, error) { return backupLines(tx) },
+			func(tx *store.Tx, _ []baadal.VM) ([]string, error) { return transferLines(tx) },
+		} {
+			more, err := part(tx, vms)
 			if err != nil {
 				return err
 			}
-			for _, ds := range stores {
-				add("datastore %s has %d GiB claimed", ds.Name, ds.Claimed>>30)
-			}
-		}
-		claimed, err := tx.ClaimedAddresses()
-		if err != nil {
-			return err
-		}
-		for _, a := range claimed {
-			add("address %s claimed by %d", a.IP, a.VMID)
-		}
-		templates, err := tx.AllTemplates()
-		if err != nil {
-			return err
-		}
-		for _, t := range templates {
-			add("template %s %s %s of %q", t.Name, t.State, t.SHA256, t.Owner)
-		}
-		networks, err := tx.AllNetworks()
-		if err != nil {
-			return err
-		}
-		for _, n := range networks {
-			add("network %s applied %t", n.Name, n.Applied)
-		}
-		hosts, err := tx.AllHosts()
-		if err != nil {
-			return err
-		}
-		for _, h := range hosts {
-			add("host %s %s with %d vCPUs and %d MiB claimed", h.Name, h.State, h.ClaimedVCPUs, h.ClaimedRAMMiB)
+			lines = append(lines, more...)
 		}
 		return nil
 	})
@@ -304,6 +206,89 @@ func (c *cloud) state() string {
 	}
 	slices.Sort(lines)
 	return withoutUnusedBases(strings.Join(lines, "\n") + "\n" + chains.ReplaceAllString(c.world.Snapshot(), ""))
+}
+
+func vmLines(tx *store.Tx, vms []baadal.VM) (lines []string, _ error) {
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	for _, vm := range vms {
+		state := vm.State
+		if state == baadal.VMOff {
+			state = baadal.VMRunning
+		}
+		_, err := tx.Secret(vm.ID)
+		add("vm %s %s %s on %q %q port %d secret %t restorable %t", vm.Identity, vm.UUID, state, vm.Host, vm.Address, vm.VNCPort, err == nil, vm.PurgeAfter != nil)
+		add("vm %s lies on %s", vm.Identity, vm.Datastore)
+		if vm.CDROM != "" || vm.CDROMID != 0 {
+			add("vm %s has CD %s in its drive", vm.Identity, vm.CDROM)
+		}
+		add("vm %s has %+v claims %+v hot %t", vm.Identity, vm.Size(), vm.Claim(), vm.HotCPUs)
+	}
+	return lines, nil
+}
+
+func snapshotLines(tx *store.Tx, vms []baadal.VM) (lines []string, err error) {
+	snapshots, err := tx.AllSnapshots()
+	for _, vm := range vms {
+		for _, s := range snapshots[vm.ID] {
+			lines = append(lines, fmt.Sprintf("snapshot %s of %s on %q current %t ready %t of a vm that is %s, described %t",
+				s.Name, vm.Identity, s.Parent, s.Current, s.Ready, s.VMState, s.XML != ""))
+		}
+	}
+	return lines, err
+}
+
+func diskLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
+	disks, err := tx.AllExtraDisks()
+	for _, k := range disks {
+		lines = append(lines, fmt.Sprintf("disk %d of %s %s at %q on %s, %d GiB, limits %d %d, purged %t",
+			k.ID, k.VM, k.State, k.Target, k.Datastore, k.SizeGiB, k.BytesPerSecond, k.IOPS, k.PurgeAfter != nil))
+	}
+	return lines, err
+}
+
+// claimLines leaves out the room on datastores while there are bases, whose room
+// goes sooner or later.
+func claimLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
+	bases, err := tx.AllBases()
+	if err != nil {
+		return nil, err
+	}
+	if len(bases) == 0 {
+		stores, err := tx.AllDatastores()
+		if err != nil {
+			return nil, err
+		}
+		for _, ds := range stores {
+			lines = append(lines, fmt.Sprintf("datastore %s has %d GiB claimed", ds.Name, ds.Claimed>>30))
+		}
+	}
+	claimed, err := tx.ClaimedAddresses()
+	for _, a := range claimed {
+		lines = append(lines, fmt.Sprintf("address %s claimed by %d", a.IP, a.VMID))
+	}
+	return lines, err
+}
+
+func nounLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
+	templates, err := tx.AllTemplates()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range templates {
+		lines = append(lines, fmt.Sprintf("template %s %s %s of %q", t.Name, t.State, t.SHA256, t.Owner))
+	}
+	networks, err := tx.AllNetworks()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range networks {
+		lines = append(lines, fmt.Sprintf("network %s applied %t", n.Name, n.Applied))
+	}
+	hosts, err := tx.AllHosts()
+	for _, h := range hosts {
+		lines = append(lines, fmt.Sprintf("host %s %s with %d vCPUs and %d MiB claimed", h.Name, h.State, h.ClaimedVCPUs, h.ClaimedRAMMiB))
+	}
+	return lines, err
 }
 
 // image writes a small qcow2 header with a virtual size, as an upload.
