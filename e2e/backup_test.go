@@ -218,6 +218,7 @@ func TestBackupFull(t *testing.T) {
 	}
 	again, _ := backUp(ctx, t, vm, baadal.BackupCreate{Incremental: true})
 	cleanAudit(ctx, t)
+	backUpKilled(ctx, t, vm)
 	crashed := backUpCrashed(ctx, t, vm)
 	remove(ctx, t, vm.UUID)
 	all, err := c.Backups(ctx, baadal.ListQuery{Filter: "vm:backfull", Sort: "-id"})
@@ -230,6 +231,32 @@ func TestBackupFull(t *testing.T) {
 		}
 	}
 	forgetBackups(ctx, t, begun, again, crashed)
+}
+
+// backUpKilled kills the controller at some moments of a backup, which then is
+// made all the same, once.
+func backUpKilled(ctx context.Context, t *testing.T, vm baadal.VM) {
+	t.Helper()
+	for i, after := range []time.Duration{5, 60, 150, 400} {
+		ch, err := cloud.Client.CreateBackup(ctx, vm.UUID, baadal.BackupCreate{Incremental: i%2 == 0}, baadal.ChangeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(after * time.Millisecond)
+		if err := cloud.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cloud.Restart(ctx); err != nil {
+			t.Fatal(err)
+		}
+		done, err := cloud.Await(ctx, ch.Task, nil)
+		if err != nil {
+			t.Fatalf("killed after %d ms: %v", after, err)
+		}
+		t.Logf("killed after %d ms: %s", after, done.Message)
+		cleanAudit(ctx, t)
+		forgetBackup(ctx, t, *ch.Resource)
+	}
 }
 
 // backUpCrashed kills the VM's QEMU, with which the record of what was written
