@@ -249,13 +249,17 @@ func (w *World) PutImage(mountPoint, at string, virtual int64) error {
 	return w.actOnStore(mountPoint, func(ds *datastore) error {
 		key, name := path.Split(at)
 		key = path.Clean(key)
+		f := w.newFile(overlayBytes)
+		f.Virtual, f.Format = virtual, "qcow2"
+		ds.used += f.Bytes
+		if key == baadal.DirMigration {
+			ds.images(key)[name] = f
+			return nil
+		}
 		if ds.Folders[key] == nil {
 			ds.Folders[key] = &folder{Files: map[string]*file{}}
 		}
-		f := w.newFile(overlayBytes)
-		f.Virtual, f.Format = virtual, "qcow2"
 		ds.Folders[key].Files[name] = f
-		ds.used += f.Bytes
 		return nil
 	})
 }

@@ -238,6 +238,15 @@ var differences = []struct {
 		want: []string{"missing_template of template tiny: tiny.img on main, it is not there"},
 	},
 	{
+		name: "orphan transfer", unseen: true,
+		make: func(t *testing.T, a *audited) {
+			must(t, a.world.PutImage(mount, baadal.DirMigration+"/theirs", 1<<30))
+			export, err := a.svc.ExportVM(t.Context(), a.actor, "ml", baadal.ChangeOptions{}) // has its row
+			a.finish(t, export.Task, err)
+		},
+		want: []string{"orphan_transfer of datastore main: no transfer owns it, vm_migration_data/theirs on main, 0 MiB"},
+	},
+	{
 		name: "leaked address", mended: true,
 		make: func(t *testing.T, a *audited) {
 			a.act(t, baadal.ActionVMDelete, "ml")
