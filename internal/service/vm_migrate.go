@@ -136,16 +136,19 @@ func datastoresOf(tx *store.Tx, vm baadal.VM) ([]baadal.Datastore, error) {
 		}
 		ids[t.DatastoreID] = true
 	}
-	for base := vm.BaseID; base != 0; { // a VM that moved with its snapshots left what it stands on behind
-		b, err := tx.Base(base)
-		if err != nil {
-			return nil, err
-		}
-		ids[b.DatastoreID], base = true, b.ParentID
-	}
+	bases := []int64{vm.BaseID}
 	for _, d := range disks {
 		if d.Target != "" {
-			ids[d.DatastoreID] = true
+			ids[d.DatastoreID], bases = true, append(bases, d.BaseID)
+		}
+	}
+	for _, id := range bases { // a VM that moved with its snapshots left what it stands on behind
+		for id != 0 {
+			b, err := tx.Base(id)
+			if err != nil {
+				return nil, err
+			}
+			ids[b.DatastoreID], id = true, b.ParentID
 		}
 	}
 	all, err := tx.AllDatastores()
