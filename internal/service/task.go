@@ -166,12 +166,7 @@ func (s *Service) RetryTask(ctx context.Context, a baadal.Actor, id int64) (t ba
 
 // repeat asks for a failed task again, in the name of who retries it.
 func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (baadal.Task, error) {
-	done := func(again *baadal.Task, err error) (baadal.Task, error) {
-		if err != nil {
-			return t, err
-		}
-		return s.Task(ctx, a, again.ID)
-	}
+	done := s.instead(ctx, a, t)
 	ref := fmt.Sprint(t.Subject.ID)
 	switch t.Kind {
 	case baadal.TaskVMCreate:
@@ -229,14 +224,19 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 	return s.repeatByRef(ctx, a, t)
 }
 
-// repeatByRef asks again for what needs to know nothing but its subject.
-func (s *Service) repeatByRef(ctx context.Context, a baadal.Actor, t baadal.Task) (baadal.Task, error) {
-	done := func(again *baadal.Task, err error) (baadal.Task, error) {
+// instead returns how a new task takes the place of a failed one in an answer.
+func (s *Service) instead(ctx context.Context, a baadal.Actor, t baadal.Task) func(*baadal.Task, error) (baadal.Task, error) {
+	return func(again *baadal.Task, err error) (baadal.Task, error) {
 		if err != nil {
 			return t, err
 		}
 		return s.Task(ctx, a, again.ID)
 	}
+}
+
+// repeatByRef asks again for what needs to know nothing but its subject.
+func (s *Service) repeatByRef(ctx context.Context, a baadal.Actor, t baadal.Task) (baadal.Task, error) {
+	done := s.instead(ctx, a, t)
 	ref := fmt.Sprint(t.Subject.ID)
 	switch t.Kind {
 	case baadal.TaskHostCheck:

@@ -2,7 +2,6 @@ package workflow
 
 import (
 	"context"
-	"time"
 
 	"baadal"
 	"baadal/internal/store"
@@ -19,7 +18,7 @@ type VMExportParams struct {
 func (w *Workflows) vmExport() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskVMExport,
-		Steps: []task.Step{{Name: "copy", Do: w.export, Undo: w.unexport, Timeout: 12 * time.Hour}},
+		Steps: []task.Step{w.copyStep(w.exportCopy)},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			params, err := task.Params[VMExportParams](r)
 			if err != nil {
@@ -41,26 +40,7 @@ func (w *Workflows) vmExport() task.Body {
 	}
 }
 
-func (w *Workflows) export(ctx context.Context, r *task.Run) error {
-	p, c, err := w.exportCopy(ctx, r)
-	if err != nil {
-		return err
-	}
-	info, err := w.flatCopy(ctx, r, p, c)
-	if err != nil {
-		return err
-	}
-	return r.Record(info)
-}
-
-func (w *Workflows) unexport(ctx context.Context, r *task.Run) error {
-	p, c, err := w.exportCopy(ctx, r)
-	if err != nil {
-		return ignoreMissing(err)
-	}
-	return w.uncopy(ctx, p, c)
-}
-
+// exportCopy is the VM and the image that waits to be fetched.
 func (w *Workflows) exportCopy(ctx context.Context, r *task.Run) (p place, c baadal.ImageCopy, err error) {
 	params, err := task.Params[VMExportParams](r)
 	if err != nil {
@@ -123,4 +103,3 @@ func freeTransfer(tx *store.Tx, f baadal.Transfer) error {
 	}
 	return tx.InsertTask(&t)
 }
-

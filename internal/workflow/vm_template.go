@@ -20,30 +20,36 @@ type VMSaveTemplateParams struct {
 func (w *Workflows) vmSaveTemplate() task.Body {
 	return task.Body{
 		Kind:   baadal.TaskVMSaveTemplate,
-		Steps:  []task.Step{{Name: "copy", Do: w.saveTemplate, Undo: w.unsaveTemplate, Timeout: 12 * time.Hour}},
+		Steps:  []task.Step{w.copyStep(w.templateCopy)},
 		Done:   templateSaved,
 		Undone: templateNotSaved,
 	}
 }
 
-func (w *Workflows) saveTemplate(ctx context.Context, r *task.Run) error {
-	p, c, err := w.templateCopy(ctx, r)
-	if err != nil {
-		return err
+// copyStep makes a flat copy of a VM's first disk; of says of which VM, and what
+// becomes of it.
+func (w *Workflows) copyStep(of func(context.Context, *task.Run) (place, baadal.ImageCopy, error)) task.Step {
+	return task.Step{
+		Name: "copy", Timeout: 12 * time.Hour,
+		Do: func(ctx context.Context, r *task.Run) error {
+			p, c, err := of(ctx, r)
+			if err != nil {
+				return err
+			}
+			info, err := w.flatCopy(ctx, r, p, c)
+			if err != nil {
+				return err
+			}
+			return r.Record(info)
+		},
+		Undo: func(ctx context.Context, r *task.Run) error {
+			p, c, err := of(ctx, r)
+			if err != nil {
+				return ignoreMissing(err)
+			}
+			return w.uncopy(ctx, p, c)
+		},
 	}
-	info, err := w.flatCopy(ctx, r, p, c)
-	if err != nil {
-		return err
-	}
-	return r.Record(info)
-}
-
-func (w *Workflows) unsaveTemplate(ctx context.Context, r *task.Run) error {
-	p, c, err := w.templateCopy(ctx, r)
-	if err != nil {
-		return ignoreMissing(err)
-	}
-	return w.uncopy(ctx, p, c)
 }
 
 // templateCopy is the VM and the image that becomes the template.
