@@ -195,6 +195,11 @@ func TestIncrements(t *testing.T) {
 			ch, err := c.MigrateVM(ctx, c.admin, "ml", baadal.VMMigrate{}, baadal.ChangeOptions{})
 			run(ch.Task, err)
 		}, baadal.BackupFull, "there is none before it"},
+		{func() {
+			ch, err := c.CloneVM(ctx, c.admin, "ml", baadal.VMClone{WithoutDisks: true}, baadal.ChangeOptions{})
+			run(ch.Task, err)
+		}, baadal.BackupFull, "there is none before it"},
+		{nil, baadal.BackupIncremental, ""},
 		{func() { must(t, c.world.Hypervisor().DropCheckpoints(ctx, c.host(t, vm), vm.UUID)) }, baadal.BackupFull, "is not recorded any more"},
 		{func() { c.snapshot(t, c.admin, "ml", "s") }, baadal.BackupFull, "the VM has snapshots"},
 		{func() {

@@ -64,7 +64,6 @@ func backupCases() []tasktest.Case {
 		diskCase("back up a stopped vm", create(baadal.BackupCreate{Incremental: true}), addDisk, off),
 		diskCase("begin increments", create(baadal.BackupCreate{Incremental: true}), addDisk),
 		diskCase("make an increment", create(baadal.BackupCreate{Incremental: true}), addDisk, more),
-		diskCase("make an increment of a vm with a snapshot", create(baadal.BackupCreate{Incremental: true}), more, snapshotted),
 		diskCase("verify a backup", func(tb testing.TB, c *cloud) int64 {
 			ch, err := c.svc.VerifyBackup(ctx, c.actor, c.newest(tb), none)
 			return submitted(tb, ch, err)
@@ -87,7 +86,6 @@ func backupCases() []tasktest.Case {
 			ch, err := c.svc.MigrateVM(ctx, c.actor, "ml", baadal.VMMigrate{}, none)
 			return submitted(tb, ch, err)
 		}, more)),
-		diskCase("clone a vm that has increments", func(tb testing.TB, c *cloud) int64 { return c.clone(tb, "ml", baadal.VMClone{}).ID }, more),
 	}
 }
 
