@@ -26,7 +26,7 @@ func (w *Workflows) forkClones(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	batches, err := forkBatches(params, clones)
+	batches, err := forkBatches(clones)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (w *Workflows) unforkClones(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	batches, err := forkBatches(params, clones)
+	batches, err := forkBatches(clones)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ type forkBatch struct {
 }
 
 // forkBatches groups the folders of clones by host and datastore.
-func forkBatches(params CloneParams, clones []place) ([]forkBatch, error) {
+func forkBatches(clones []place) ([]forkBatch, error) {
 	type key struct {
 		host, store int64
 		extra       bool
@@ -179,7 +179,8 @@ func forkBatches(params CloneParams, clones []place) ([]forkBatch, error) {
 		at := key{p.host.ID, ds.ID, extra}
 		b := all[at]
 		if b == nil {
-			b = &forkBatch{host: p.host, forks: baadal.DiskForks{Datastore: ds, Extra: extra, Turn: p.bases[params.Base].UUID}}
+			// All clones have the same bases, in the same order; no two batches of a host have the same first one.
+			b = &forkBatch{host: p.host, forks: baadal.DiskForks{Datastore: ds, Extra: extra, Turn: f.Disks[0].Base}}
 			all[at], order = b, append(order, at)
 		}
 		b.forks.Folders = append(b.forks.Folders, f)
