@@ -9,6 +9,7 @@ import (
 	"baadal"
 	"baadal/internal/reconcile"
 	"baadal/internal/simulator"
+	"baadal/internal/store"
 )
 
 // TestStatsOfVMs follows a VM's figures through a start, a migration's end and
@@ -55,6 +56,48 @@ func TestStatsOfVMs(t *testing.T) {
 		elsewhere.HostID++
 		if _, known := c.loops.VMStats(elsewhere); known {
 			t.Error("figures of another host count for the VM")
+		}
+	})
+}
+
+// TestStatsFollowAMove: a VM that moved has no rates between two looks on two
+// hosts, whose counters have nothing to do with each other, and right ones after
+// two looks on the new one.
+func TestStatsFollowAMove(t *testing.T) {
+	bubble(t, simulator.Config{BootTime: never}, func(t *testing.T, c *cloud) {
+		vm := c.vm(t, "host1", "ml")
+		hyper := c.world.Hypervisor()
+		c.loops = reconcile.New(c.db, reconcile.Systems{
+			Hypervisor: hyper, Alive: c.world.Prober().Alive, Usage: c.world.Disks().Usage, DiskSizes: c.world.Disks().DiskSizes,
+			Answers: c.world.Guests().Answers, Stats: hyper.Stats,
+		}, rarely)
+		c.loops.Start(context.Background())
+		pass(time.Hour + 7*time.Second) // its counters are high
+		move := func(from, to string) {
+			t.Helper()
+			must(t, c.world.VirshDestroy(from, vm.UUID))
+			must(t, c.world.VirshUndefine(from, vm.UUID))
+			c.domain(t, to, vm)
+			h := c.host(t, to)
+			c.update(t, func(tx *store.Tx) error { return tx.MoveVM(vm.ID, h.ID, "moved") })
+		}
+		for _, way := range [][2]string{{"host1", "host2"}, {"host2", "host1"}, {"host1", "host2"}} {
+			move(way[0], way[1])
+			looks := 0
+			for range 12 {
+				pass(time.Second)
+				s, known := c.loops.VMStats(c.now(t, vm))
+				if !known || s.CPUPercent == nil {
+					continue
+				}
+				looks++
+				if math.Abs(*s.CPUPercent-5) > 0.5 || *s.ReadRate < 30<<10 || *s.ReadRate > 50<<10 || s.Interval > 6 {
+					t.Errorf("on %s: CPU %g %%, read %g, over %g s", way[1], *s.CPUPercent, *s.ReadRate, s.Interval)
+				}
+			}
+			if looks == 0 {
+				t.Errorf("no rates on %s", way[1])
+			}
 		}
 	})
 }
