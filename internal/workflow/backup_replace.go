@@ -76,20 +76,8 @@ func (w *Workflows) dropSnapshots(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	var c carried
-	known, err := r.Output("take snapshots off", &c)
-	if err != nil {
-		return err
-	}
-	if !known {
-		if c.Snapshots, err = w.sys.Snapshots.Snapshots(ctx, b.host, b.vm.UUID); err != nil {
-			return err
-		}
-		if err := r.Record(c); err != nil {
-			return err
-		}
-	}
-	return w.sys.Snapshots.ForgetSnapshots(ctx, b.host, b.vm.UUID)
+	_, err = w.takeOff(ctx, r, b.host, b.vm.UUID)
+	return err
 }
 
 func (w *Workflows) bringSnapshots(ctx context.Context, r *task.Run) error {
@@ -115,16 +103,7 @@ func (w *Workflows) swapDisks(ctx context.Context, r *task.Run) error {
 	if err := w.mustBeOff(ctx, b.place); err != nil {
 		return err
 	}
-	all, err := b.copies()
-	if err != nil {
-		return err
-	}
-	for _, c := range all {
-		if err := w.sys.Refiller.SwapDisk(ctx, b.host, c.file, b.backup.UUID); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.each(func(f baadal.DiskFile) error { return w.sys.Refiller.SwapDisk(ctx, b.host, f, b.backup.UUID) })
 }
 
 // unswapDisks brings back what was put aside, unless that is going already.
@@ -155,17 +134,13 @@ func (w *Workflows) cleanReplaced(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	all, err := b.copies()
-	if err != nil {
-		return err
-	}
-	for _, c := range all {
-		if err := w.sys.Refiller.DropOldDisk(ctx, b.host, c.file, b.backup.UUID); err != nil {
-			return err
-		}
-	}
-	r.Detail("%d disks are as they were at the backup", len(all))
-	return nil
+	done := 0
+	err = b.each(func(f baadal.DiskFile) error {
+		done++
+		return w.sys.Refiller.DropOldDisk(ctx, b.host, f, b.backup.UUID)
+	})
+	r.Detail("%d disks are as they were at the backup", done)
+	return err
 }
 
 func backupReplaced(tx *store.Tx, r *task.Run) (string, error) {

@@ -145,15 +145,22 @@ func (w *Workflows) fillDisks(ctx context.Context, r *task.Run) error {
 	if err := w.stage(ctx, r, &b); err != nil {
 		return err
 	}
+	return b.each(func(f baadal.DiskFile) error {
+		if err := w.sys.Refiller.SwapDisk(ctx, b.host, f, b.backup.UUID); err != nil {
+			return err
+		}
+		return w.sys.Refiller.DropOldDisk(ctx, b.host, f, b.backup.UUID)
+	})
+}
+
+// each does something to every disk that the backup refills.
+func (b *restoring) each(do func(baadal.DiskFile) error) error {
 	all, err := b.copies()
 	if err != nil {
 		return err
 	}
 	for _, c := range all {
-		if err := w.sys.Refiller.SwapDisk(ctx, b.host, c.file, b.backup.UUID); err != nil {
-			return err
-		}
-		if err := w.sys.Refiller.DropOldDisk(ctx, b.host, c.file, b.backup.UUID); err != nil {
+		if err := do(c.file); err != nil {
 			return err
 		}
 	}
@@ -184,16 +191,7 @@ func (w *Workflows) unfillDisks(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	all, err := b.copies()
-	if err != nil {
-		return err
-	}
-	for _, c := range all {
-		if err := w.sys.Refiller.UnswapDisk(ctx, b.host, c.file, b.backup.UUID); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.each(func(f baadal.DiskFile) error { return w.sys.Refiller.UnswapDisk(ctx, b.host, f, b.backup.UUID) })
 }
 
 func (w *Workflows) startRestored(ctx context.Context, r *task.Run) error {

@@ -115,24 +115,32 @@ func (w *Workflows) takeSnapshotsOff(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
+	n, err := w.takeOff(ctx, r, v.from, v.vm.UUID)
+	if n > 0 {
+		r.Detail("%d snapshots", n)
+	}
+	return err
+}
+
+// takeOff is a step of the name "take snapshots off"; it tells how many.
+func (w *Workflows) takeOff(ctx context.Context, r *task.Run, host baadal.Host, uuid string) (int, error) {
 	var c carried
-	known, err := r.Output("take snapshots off", &c)
+	known, err := r.Output(r.Task.Step, &c)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !known {
-		if c.Snapshots, err = w.sys.Snapshots.Snapshots(ctx, v.from, v.vm.UUID); err != nil {
-			return err
+		if c.Snapshots, err = w.sys.Snapshots.Snapshots(ctx, host, uuid); err != nil {
+			return 0, err
 		}
 		if err := r.Record(c); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if len(c.Snapshots) == 0 {
-		return nil
+		return 0, nil
 	}
-	r.Detail("%d snapshots", len(c.Snapshots))
-	return w.sys.Snapshots.ForgetSnapshots(ctx, v.from, v.vm.UUID)
+	return len(c.Snapshots), w.sys.Snapshots.ForgetSnapshots(ctx, host, uuid)
 }
 
 // putSnapshotsBack tells the host that has the domain now of its snapshots.
