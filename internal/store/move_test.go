@@ -8,6 +8,20 @@ import (
 	"baadal/internal/store/storetest"
 )
 
+// wantClaimed checks how many GiB are claimed on datastores.
+func wantClaimed(t *testing.T, db *store.DB, what string, want map[int64]int64) {
+	t.Helper()
+	view(t, db, func(tx *store.Tx) error {
+		all, err := tx.AllDatastores()
+		for _, d := range all {
+			if got := d.Claimed >> 30; got != want[d.ID] {
+				t.Errorf("%s: %s has %d GiB claimed, want %d", what, d.Name, got, want[d.ID])
+			}
+		}
+		return err
+	})
+}
+
 // TestMoveHasRoomOnBothDatastores moves a VM's first disk and an extra one: on
 // their way they have room on both datastores, and so they do until what they
 // left is gone.
@@ -28,19 +42,7 @@ func TestMoveHasRoomOnBothDatastores(t *testing.T) {
 		})
 		claimed := func(what string, first, second int64) {
 			t.Helper()
-			view(t, db, func(tx *store.Tx) error {
-				all, err := tx.AllDatastores()
-				for _, d := range all {
-					want := first
-					if d.ID == other.ID {
-						want = second
-					}
-					if got := d.Claimed >> 30; got != want {
-						t.Errorf("%s: %s has %d GiB claimed, want %d", what, d.Name, got, want)
-					}
-				}
-				return err
-			})
+			wantClaimed(t, db, what, map[int64]int64{w.datastore.ID: first, other.ID: second})
 		}
 		claim := func(tx *store.Tx) error {
 			if err := tx.ClaimMove(vm.ID, 0, other.ID, 4); err != nil {

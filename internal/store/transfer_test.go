@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,7 +34,11 @@ func TestPrivateTemplates(t *testing.T) {
 			}
 			return tx.CreateTemplate(&mine)
 		})
-		wantError(t, db, baadal.Conflict, "exists", func(tx *store.Tx) error { again := private(other, "saved"); again.File = "x"; return tx.CreateTemplate(&again) })
+		wantError(t, db, baadal.Conflict, "exists", func(tx *store.Tx) error {
+			again := private(other, "saved")
+			again.File = "x"
+			return tx.CreateTemplate(&again)
+		})
 		own := func(u baadal.User) baadal.Visibility {
 			return baadal.Visibility{Scope: baadal.ScopeOwn, UserID: u.ID, OrganisationID: u.OrganisationID}
 		}
@@ -145,13 +150,12 @@ func TestTransfers(t *testing.T) {
 			later.Store(int64(after))
 			view(t, db, func(tx *store.Tx) error {
 				all, err := tx.IdleTransfers()
-				for i, f := range all {
-					if i >= len(want) || f.ID != want[i] {
-						t.Errorf("after %s: %s is idle", after, f.UUID)
-					}
+				var got []int64
+				for _, f := range all {
+					got = append(got, f.ID)
 				}
-				if len(all) != len(want) {
-					t.Errorf("after %s: %d are idle, want %d", after, len(all), len(want))
+				if !slices.Equal(got, want) {
+					t.Errorf("after %s: %v are idle, want %v", after, got, want)
 				}
 				return err
 			})
