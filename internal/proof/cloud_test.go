@@ -220,16 +220,43 @@ func (c *cloud) audit(tb testing.TB, repair bool) (report baadal.Audit) {
 	return report
 }
 
-// cleanAudit complains about everything that an audit finds.
-func (c *cloud) cleanAudit(tb testing.TB) {
+// cleanAudit complains about everything that an audit finds, but for disks of
+// leftovers.
+func (c *cloud) cleanAudit(tb testing.TB, left ...string) {
 	tb.Helper()
 	report := c.audit(tb, false)
 	for _, d := range report.Differences {
+		if d.Kind == baadal.DiffOrphanDisk && mentions(d.Seen, left) {
+			continue
+		}
 		tb.Errorf("audit: %s of %s %s: stored %s, seen %s", d.Kind, d.Subject.Kind, d.Subject.Name, d.Stored, d.Seen)
 	}
 	for _, not := range report.NotSeen {
 		tb.Errorf("audit: not seen: %s", not)
 	}
+}
+
+// mentions reports whether a path has one of the identities in it.
+func mentions(path string, identities []string) bool {
+	return slices.ContainsFunc(identities, func(identity string) bool { return strings.Contains(path, "/"+identity) })
+}
+
+// leftovers are the VMs whose old files a move had to leave, and said so, because
+// their datastore was read-only by then: removing them is left to people.
+func (c *cloud) leftovers(tb testing.TB) (identities []string) {
+	tb.Helper()
+	c.view(tb, func(tx *store.Tx) error {
+		list, err := tx.Tasks(baadal.ListQuery{Limit: 1000}, baadal.Visibility{Scope: baadal.ScopeAny})
+		for _, k := range list.Items {
+			if k.Kind == baadal.TaskVMMove && strings.Contains(k.Message, "could not be removed") {
+				if vm, err := tx.VM(k.Subject.ID); err == nil {
+					identities = append(identities, vm.Identity)
+				}
+			}
+		}
+		return err
+	})
+	return identities
 }
 
 // book is every row that an operation may change.

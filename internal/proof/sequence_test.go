@@ -90,6 +90,7 @@ type sequence struct {
 	ahead  atomic.Int64 // of the store's clock, nanoseconds
 	begun  time.Time
 	played []string
+	left   []string                // identities of VMs of which a move left files
 	mend   map[string]func() error // what is broken at present, and how it is mended
 }
 
@@ -482,7 +483,8 @@ func (s *sequence) calm() {
 	}
 	s.say("all is mended")
 	s.quiet(s.t, look/s.scale)
-	s.whole(s.t)
+	s.left = append(s.left, s.leftovers(s.t)...)
+	s.whole(s.t, s.left...)
 }
 
 // end deletes every VM, lets the retention pass, and looks for what is left.
@@ -512,6 +514,6 @@ func (s *sequence) end() {
 			break
 		}
 	}
-	s.emptied(s.t)
-	s.cleanAudit(s.t)
+	s.emptied(s.t, s.left...)
+	s.cleanAudit(s.t, s.left...)
 }
