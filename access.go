@@ -26,7 +26,7 @@ const (
 	ActionVMEdit     Action = "vm.edit"
 	ActionVMMove     Action = "vm.move" // to another datastore
 
-	ActionVMConsole  Action = "vm.console"  // see its screen and type on it
+	ActionVMConsole Action = "vm.console" // see its screen and type on it
 
 	ActionVMSaveTemplate Action = "vm.save_template"
 	ActionVMExport       Action = "vm.export"
@@ -76,8 +76,6 @@ const (
 	ActionTemplateRead   Action = "template.read"
 	ActionTemplateImport Action = "template.import"
 	ActionTemplateDelete Action = "template.delete"
-
-	ActionTemplatePrivate Action = "template.private" // see and use a template that has an owner
 
 	ActionNetworkRead      Action = "network.read"
 	ActionNetworkAddresses Action = "network.addresses"
@@ -182,8 +180,7 @@ var permissions = map[Action]permission{
 	ActionDatastoreRemove:  {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionTemplateRead:     {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
 	ActionTemplateImport:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
-	ActionTemplateDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny}, // without an owner it is the administrators'
-	ActionTemplatePrivate:  {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionTemplateDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny}, // whose it is to delete, sees it; without an owner everybody does, and it is the administrators' to delete
 	ActionNetworkRead:      {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
 	ActionNetworkAddresses: {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkCreate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},

@@ -64,7 +64,7 @@ var bodies = map[string]string{
 
 // readOf is the action that makes a thing visible at all.
 var readOf = map[string]baadal.Action{
-	"templates": baadal.ActionTemplatePrivate, "exports": baadal.ActionVMExport,
+	"templates": baadal.ActionTemplateDelete, "exports": baadal.ActionVMExport,
 	"vms": baadal.ActionVMRead, "users": baadal.ActionUserRead, "tasks": baadal.ActionTaskRead, "tokens": baadal.ActionTokenRead,
 	"affinities": baadal.ActionAffinityRead, "backups": baadal.ActionBackupRead,
 }

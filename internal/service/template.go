@@ -18,7 +18,7 @@ func templateSubject(t baadal.Template) baadal.Subject {
 // Templates lists the templates.
 func (s *Service) Templates(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (list baadal.List[baadal.Template], err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
-		list, err = tx.Templates(q, a.Sees(baadal.ActionTemplatePrivate))
+		list, err = tx.Templates(q, a.Sees(baadal.ActionTemplateDelete))
 		return err
 	})
 	for i := range list.Items {
@@ -30,7 +30,7 @@ func (s *Service) Templates(ctx context.Context, a baadal.Actor, q baadal.ListQu
 // Template returns one template by id or name.
 func (s *Service) Template(ctx context.Context, a baadal.Actor, ref string) (t baadal.Template, err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
-		t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplatePrivate))
+		t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplateDelete))
 		return err
 	})
 	templateActions(a, &t)
@@ -221,7 +221,7 @@ func (s *Service) DeleteTemplate(ctx context.Context, a baadal.Actor, ref string
 		if err := tx.Lock("placement"); err != nil {
 			return err
 		}
-		if t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplatePrivate)); err != nil {
+		if t, err = tx.TemplateFor(ref, a.Sees(baadal.ActionTemplateDelete)); err != nil {
 			return err
 		}
 		if err := first(checkGeneration(opt, t.Generation), mayDelete(a, &t), deletableISO(tx, &t), deletableTemplate(&t)); err != nil {

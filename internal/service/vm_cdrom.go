@@ -25,7 +25,7 @@ func (s *Service) InsertCDROM(ctx context.Context, a baadal.Actor, ref string, i
 		return c, err
 	}
 	return s.changeCDROM(ctx, a, baadal.ActionCDROMInsert, ref, opt, func(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) (p cdromParams, err error) {
-		t, err := tx.TemplateFor(in.ISO, a.Sees(baadal.ActionTemplatePrivate))
+		t, err := tx.TemplateFor(in.ISO, a.Sees(baadal.ActionTemplateDelete))
 		if err != nil {
 			return p, fieldOf(err, "iso")
 		}

@@ -96,7 +96,7 @@ func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr 
 	if err := resolvePeople(tx, a, baadal.ActionVMCreate, in, &cr); err != nil {
 		return cr, err
 	}
-	if cr.template, err = tx.TemplateFor(in.Template, a.Sees(baadal.ActionTemplatePrivate)); err != nil {
+	if cr.template, err = tx.TemplateFor(in.Template, a.Sees(baadal.ActionTemplateDelete)); err != nil {
 		return cr, fieldOf(err, "template")
 	}
 	if err := usableTemplate(&cr.template); err != nil {
