@@ -18,7 +18,7 @@ func quietCLI() (c *cli, out, errs *bytes.Buffer) {
 	out, errs = new(bytes.Buffer), new(bytes.Buffer)
 	return &cli{
 		in: strings.NewReader(""), out: out, err: errs, getenv: func(string) string { return "" },
-		now: func() time.Time { return testNow }, columns: func() int { return 80 },
+		now: func() time.Time { return testNow }, columns: func() int { return 80 }, rows: func() int { return 24 },
 	}, out, errs
 }
 

@@ -129,8 +129,8 @@ func (c *cli) usages(ctx context.Context, filter string, by baadal.UsageSort) ([
 func (c *cli) topRows(o topOptions) int {
 	const head = 3
 	fit := 0
-	if c.rows != nil {
-		fit = max(1, c.rows()-head)
+	if n := c.rows(); n > 0 {
+		fit = max(1, n-head)
 	}
 	if o.most > 0 && (fit == 0 || o.most < fit) {
 		return o.most
@@ -141,7 +141,11 @@ func (c *cli) topRows(o topOptions) int {
 // topText is the table with its head; most is how many VMs it shows, 0 for all.
 func (c *cli) topText(all []baadal.VMUsage, o topOptions, most int) string {
 	var b bytes.Buffer
-	fmt.Fprintln(&b, topHead(all, c.now(), o))
+	head := topHead(all, c.now(), o)
+	if w := c.width(); w > 0 {
+		head = cut(head, w)
+	}
+	fmt.Fprintln(&b, head)
 	if len(all) == 0 {
 		fmt.Fprintln(&b, "No VM runs that matches.")
 		return b.String()
