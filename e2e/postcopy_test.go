@@ -92,8 +92,8 @@ func TestMigratePostCopy(t *testing.T) {
 		}
 		return err
 	})
-	if done.State != baadal.TaskFailed {
-		t.Error("it went well: nothing was tested")
+	if done.State != baadal.TaskFailed || done.Code != "postcopy_lost" {
+		t.Errorf("%s %s: want its memory lost", done.State, done.Code)
 	}
 	onlyOn(ctx, t, vm.UUID, "host2", "shut off")
 }

@@ -45,7 +45,7 @@ func (h *Hypervisor) Migrate(ctx context.Context, src, dst baadal.Host, uuid str
 	defer m.dst.close()
 	m.setFlags(opt)
 	if err := m.run(ctx); err != nil {
-		return baadal.MigrationProgress{}, err
+		return baadal.MigrationProgress{}, m.broken(err)
 	}
 	for _, host := range []baadal.Host{src, dst} {
 		if l, err := h.peer(host).connect(ctx, host); err == nil {

@@ -2,9 +2,12 @@ package libvirt
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"baadal"
 )
 
 // A post-copy begins as any migration. When the memory was copied several times
@@ -22,6 +25,17 @@ func (m *move) startPostCopy(ctx context.Context) {
 	})
 	if m.postCopy = err == nil; err != nil {
 		m.h.opts.Logger.Info("post-copy not started", "host", m.srcHost.Name, "error", err)
+	}
+}
+
+// broken says what a failure means once post-copy has begun.
+func (m *move) broken(err error) error {
+	if !m.postCopy {
+		return err
+	}
+	return &baadal.Error{
+		Kind: baadal.Conflict, Code: "postcopy_lost", Err: err, Title: fmt.Sprintf("the post-copy from %s to %s broke", m.srcHost.Name, m.dstHost.Name),
+		Detail: "unless all of its memory had arrived, what was in it is lost and the VM is off, as after a power failure",
 	}
 }
 
