@@ -247,6 +247,11 @@ func (c *cli) exportVM(ctx context.Context, vm, file string, force bool) (err er
 	defer p.done()
 	t, err := c.wait(ctx, api, p, ch.Task.ID)
 	if err != nil {
+		if ctx.Err() != nil { // nobody will fetch it
+			stopping, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer stop()
+			_, _ = api.CancelTask(stopping, ch.Task.ID)
+		}
 		return err
 	}
 	if t.State != baadal.TaskSuccess {
