@@ -365,12 +365,22 @@ func imageHolds(info []byte, file, name string) error {
 			ID   string `json:"id"`
 			Name string `json:"name"`
 		} `json:"snapshots"`
+		Specific struct {
+			Data struct {
+				Bitmaps []struct {
+					Name string `json:"name"`
+				} `json:"bitmaps"`
+			} `json:"data"`
+		} `json:"format-specific"`
 	}
 	if err := json.Unmarshal(info, &chain); err != nil {
 		return fmt.Errorf("look into %s: %w", file, err)
 	}
 	found := false
 	for _, image := range chain[:min(1, len(chain))] {
+		if marks := image.Specific.Data.Bitmaps; len(marks) > 0 { // QEMU would begin, and then refuse
+			return noRevert(name, "%s has the bitmap %s, as backups use; shut the VM down and remove it: qemu-img bitmap --remove", file, marks[0].Name)
+		}
 		for _, s := range image.Snapshots {
 			found = found || s.Name == name
 			if s.ID == name && s.Name != name { // QEMU looks for numbers first

@@ -56,6 +56,10 @@ func TestImageMustHoldTheSnapshot(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	marked := strings.Replace(info, `"snapshots"`, `"format-specific":{"type":"qcow2","data":{"bitmaps":[{"flags":["auto"],"name":"baadal-1"}]}},"snapshots"`, 1)
+	if err := libvirt.ImageHolds([]byte(marked), "/a", "first"); baadal.CodeOf(err) != "snapshot_unusable" || !strings.Contains(err.Error(), "baadal-1") {
+		t.Errorf("with a bitmap: %v", err)
+	}
 	if err := libvirt.ImageHolds([]byte("no JSON"), "/a", "first"); err == nil {
 		t.Error("nonsense is taken for an image")
 	}

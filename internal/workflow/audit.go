@@ -292,6 +292,9 @@ func (w *Workflows) mendMissing(ctx context.Context, b book, d baadal.Difference
 	if err := quiet(p.vm); err != nil {
 		return err
 	}
+	if err := w.endChain(ctx, p); err != nil { // its checkpoints went with the domain
+		return err
+	}
 	if err := w.defineWhole(ctx, r); err != nil {
 		return err
 	}

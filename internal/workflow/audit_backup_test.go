@@ -50,3 +50,24 @@ func TestAuditOfBackups(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestMendingEndsIncrements: the checkpoints went with a domain that somebody
+// undefined; no bitmap of them may stay in the disks of the one that is defined
+// in its place.
+func TestMendingEndsIncrements(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t)
+	backUp(baadal.BackupCreate{Incremental: true})(t, a.cloud)
+	for _, act := range []func(string, string) error{a.world.VirshDestroy, a.world.VirshUndefine} {
+		if err := act(a.host, a.vm.UUID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.audit(t, true)
+	if left := chains.FindString(a.world.Snapshot()); left != "" {
+		t.Errorf("left:%s", left)
+	}
+	a.act(t, baadal.ActionVMStart, "ml")
+	backUp(baadal.BackupCreate{Incremental: true})(t, a.cloud)
+	snapshotted(t, a.cloud)
+}
