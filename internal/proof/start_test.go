@@ -55,6 +55,14 @@ func starts() []start {
 		}},
 		{"bare running", true, acts()},
 		{"bare off", true, acts(baadal.ActionVMDestroy)},
+		{"bare and cloned", true, func(tb testing.TB, c *cloud, vm string) {
+			k, err := c.AddDisk(context.Background(), c.asha, vm, baadal.DiskAdd{SizeGiB: 1}, baadal.ChangeOptions{})
+			must(tb, err)
+			c.await(tb, k.Task.ID)
+			ch, err := c.CloneVM(context.Background(), c.asha, vm, baadal.VMClone{Name: "twin"}, baadal.ChangeOptions{})
+			must(tb, err)
+			c.await(tb, ch.Task.ID)
+		}},
 	}
 }
 
