@@ -21,6 +21,15 @@ func TestHangingHostsLeaveWorkers(t *testing.T) {
 	const well = 99
 	hang := make(chan struct{})
 	var hanging atomic.Int32
+	vm := int64(0)
+	for range 8 { // three hosts that hang, with enough work for all workers
+		for host := range int64(3) {
+			vm++
+			if _, err := submit(t, db, vm, func(k *baadal.Task) { k.HostID = host + 1 }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	start(t, db, task.Options{Workers: 16}, task.Body{Steps: []task.Step{{Name: "work", Do: func(context.Context, *task.Run) error { return nil }}, {
 		Name: "hang", Do: func(_ context.Context, r *task.Run) error {
 			if r.Task.HostID != well {
@@ -31,15 +40,6 @@ func TestHangingHostsLeaveWorkers(t *testing.T) {
 		},
 	}}})
 	defer close(hang)
-	vm := int64(0)
-	for range 8 { // three hosts that hang, with enough work for all workers
-		for host := range int64(3) {
-			vm++
-			if _, err := submit(t, db, vm, func(k *baadal.Task) { k.HostID = host + 1 }); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	for deadline := time.Now().Add(20 * time.Second); hanging.Load() < 12 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}

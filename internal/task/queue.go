@@ -155,15 +155,16 @@ func (q *Queue) leaseAndRun(ctx context.Context) (wait time.Duration, err error)
 	if room <= 0 {
 		return maxIdle, nil
 	}
-	slots := q.opt.Slots()
-	if room <= q.opt.Workers/4 {
-		slots = 1 // the last ones are for hosts with nothing at work: those that hang leave them
+	slots, limit := q.opt.Slots(), room-q.opt.Workers/4
+	if limit <= 0 {
+		slots, limit = 1, room // the last ones are for hosts with nothing at work: those that hang leave them
 	}
+	limit = min(limit, 16)
 	lease := newLease()
 	var tasks []baadal.Task
 	var next time.Time
 	err = q.db.Update(ctx, func(tx *store.Tx) (err error) {
-		tasks, err = tx.LeaseTasks(lease, q.db.Now().Add(q.opt.Lease), slots, min(room, 16))
+		tasks, err = tx.LeaseTasks(lease, q.db.Now().Add(q.opt.Lease), slots, limit)
 		if err != nil {
 			return err
 		}
@@ -176,7 +177,7 @@ func (q *Queue) leaseAndRun(ctx context.Context) (wait time.Duration, err error)
 	for _, t := range tasks {
 		q.run(ctx, t, lease)
 	}
-	if len(tasks) == 16 {
+	if len(tasks) == limit {
 		return 0, nil
 	}
 	wait = maxIdle
