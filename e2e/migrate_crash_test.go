@@ -15,10 +15,6 @@ import (
 	"baadal"
 )
 
-// chaosRounds is how often each of the three is lost: the host that a VM leaves,
-// the one that it goes to, and the controller.
-const chaosRounds = 10
-
 // chaosVM is a VM on its way, and what must be so afterwards.
 type chaosVM struct {
 	baadal.VM
@@ -29,6 +25,7 @@ type chaosVM struct {
 type chaos struct {
 	vms    []*chaosVM
 	rnd    *rand.Rand
+	want   int // how often each of the three is lost: the host that a VM leaves, the one that it goes to, the controller
 	rounds map[string]int
 	ended  map[string]int // how migrations ended
 }
@@ -44,16 +41,9 @@ func TestMigrateChaos(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer stop()
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number
-	if s := os.Getenv("BAADAL_TEST_SEED"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
+	seed := number(t, "BAADAL_TEST_SEED", uint64(time.Now().UnixNano())) //nolint:gosec // any number
 	t.Logf("BAADAL_TEST_SEED=%d", seed)
-	c := &chaos{rnd: rand.New(rand.NewPCG(seed, 3)), rounds: map[string]int{}, ended: map[string]int{}} //nolint:gosec // random moments are all
+	c := &chaos{want: int(number(t, "BAADAL_TEST_ROUNDS", 10)), rnd: rand.New(rand.NewPCG(seed, 3)), rounds: map[string]int{}, ended: map[string]int{}} //nolint:gosec // random moments are all
 	defer func() {
 		for _, vm := range c.vms {
 			remove(ctx, t, vm.UUID)
@@ -63,19 +53,33 @@ func TestMigrateChaos(t *testing.T) {
 		c.furnish(ctx, t, i)
 	}
 	begun := time.Now()
-	for n := 0; c.rounds["source"] < chaosRounds || c.rounds["destination"] < chaosRounds; n++ {
-		if n == 3*chaosRounds {
+	for n := 0; c.rounds["source"] < c.want || c.rounds["destination"] < c.want; n++ {
+		if n == 3*c.want {
 			t.Fatalf("%v after %d waves", c.rounds, n)
 		}
 		c.loseHost(ctx, t)
 	}
-	for c.rounds["controller"] < chaosRounds {
+	for c.rounds["controller"] < c.want {
 		c.loseController(ctx, t)
 	}
 	t.Logf("%v in %s; the migrations ended as %v", c.rounds, time.Since(begun).Round(time.Second), c.ended)
 	for _, vm := range c.vms {
 		c.revertToBoth(ctx, t, vm)
 	}
+}
+
+// number reads a number from the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // furnish makes a VM with two snapshots, before each of which a file was written.
