@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"baadal"
 	"baadal/internal/placement"
@@ -102,8 +103,29 @@ func (s *Service) CreateBackup(ctx context.Context, a baadal.Actor, ref string, 
 	})
 }
 
-// backupCost is what the copying of whole disks weighs on a host.
-const backupCost = 4
+// What the copying of whole disks, and the reading of a backup, weigh on a host.
+const (
+	backupCost = 4
+	verifyCost = 2
+)
+
+// readerOf chooses a host to read a backup on, so that many of them are read on
+// many hosts; 0 if none is up that mounts its datastore.
+func readerOf(tx *store.Tx, b baadal.Backup) (int64, error) {
+	ds, err := tx.Datastore(b.DatastoreID)
+	if err != nil {
+		return 0, err
+	}
+	hosts, err := tx.AllHosts()
+	if err != nil {
+		return 0, err
+	}
+	hosts = slices.DeleteFunc(hosts, func(h baadal.Host) bool { return h.State != baadal.HostUp || placement.Mounts(h, ds) != nil })
+	if len(hosts) == 0 {
+		return 0, nil
+	}
+	return hosts[b.ID%int64(len(hosts))].ID, nil
+}
 
 // claimBackup makes the backup's row on the datastore that is wanted.
 func claimBackup(tx *store.Tx, vm baadal.VM, in baadal.BackupCreate) (b baadal.Backup, err error) {
@@ -165,8 +187,14 @@ func (s *Service) actBackup(ctx context.Context, a baadal.Actor, ref string, opt
 		if plan, err = decide(tx, &b); err != nil {
 			return b, t, plan, err
 		}
-		t, err = newTask(a, kind, backupSubject(b), struct{}{})
+		if t, err = newTask(a, kind, backupSubject(b), struct{}{}); err != nil {
+			return b, t, plan, err
+		}
 		t.OwnerID, t.OrganisationID = b.OwnerID, b.OrganisationID
+		if kind == baadal.TaskBackupVerify {
+			t.HostID, err = readerOf(tx, b)
+			t.Cost = verifyCost
+		}
 		return b, t, plan, err
 	})
 }

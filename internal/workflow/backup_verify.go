@@ -92,9 +92,12 @@ func (w *Workflows) verifyBackup(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	host, err := w.anyHost(ctx, ds)
-	if err != nil {
-		return err
+	var host baadal.Host
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) { host, err = tx.Host(r.Task.HostID); return err })
+	if err != nil || host.State != baadal.HostUp || !mounts(ds, host) { // it was chosen when the task was made
+		if host, err = w.anyHost(ctx, ds); err != nil {
+			return err
+		}
 	}
 	return w.verifyChain(ctx, r, b, host)
 }
