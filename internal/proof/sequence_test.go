@@ -373,12 +373,17 @@ func (s *sequence) interfere() {
 	s.say("%s: %s on %s: %v", vm.Identity, act.name, vm.Host, act.do(vm.Host, vm.UUID))
 }
 
-// calm mends everything, waits until all is done and seen, and looks.
-func (s *sequence) calm() {
+// calmDown mends everything.
+func (s *sequence) calmDown() {
 	for _, name := range slices.Sorted(maps.Keys(s.mend)) {
 		s.mendOne(name)
 	}
 	s.say("all is mended")
+}
+
+// calm mends everything, waits until all is done and seen, and looks.
+func (s *sequence) calm() {
+	s.calmDown()
 	s.quiet(s.t, look/s.scale)
 	s.left = append(s.left, s.leftovers(s.t)...)
 	s.whole(s.t, s.left...)
@@ -406,6 +411,10 @@ func (s *sequence) end() {
 	}
 	for range 8 { // deleted VMs, then their backups
 		s.ahead.Add(int64(721 * time.Hour))
+		s.failCalls()
+		time.Sleep(time.Duration(s.rnd.IntN(60)) * time.Second / s.scale)
+		s.restart(s.rnd.IntN(2) == 0)
+		s.calmDown()
 		s.quiet(s.t, look/s.scale)
 		if b := s.book(s.t); len(b.VMs)+len(b.Backups) == 0 {
 			break

@@ -24,6 +24,11 @@ var suites = map[string]func() []tasktest.Case{
 // partOfAnother are kinds whose tasks only another one makes: its cases run them.
 var partOfAnother = map[baadal.TaskKind]baadal.TaskKind{baadal.TaskCloneCreate: baadal.TaskVMClone}
 
+// askedAgain are kinds that a loop asks for until they are done, and that cannot
+// be taken back: internal/proof ends each of its sequences with them, with
+// failures and crashes.
+var askedAgain = []baadal.TaskKind{baadal.TaskVMPurge, baadal.TaskDiskPurge, baadal.TaskBaseRemove}
+
 // TestEveryBodyHasACase: every operation is failed, repeated and killed.
 func TestEveryBodyHasACase(t *testing.T) {
 	t.Parallel()
@@ -46,7 +51,7 @@ func TestEveryBodyHasACase(t *testing.T) {
 		}
 	})
 	for _, b := range workflow.New(nil, workflow.Systems{}, workflow.Options{}).Bodies() {
-		if whole := partOfAnother[b.Kind]; !seen[b.Kind] && !seen[whole] {
+		if whole := partOfAnother[b.Kind]; !seen[b.Kind] && !seen[whole] && !slices.Contains(askedAgain, b.Kind) {
 			t.Errorf("no case of tasktest runs a task %q", b.Kind)
 		}
 	}

@@ -115,6 +115,10 @@ func cases() []tasktest.Case {
 			ch, err := c.svc.AddHost(ctx, c.actor, baadal.HostAdd{Address: "10.77.0.14", Fingerprint: fp}, baadal.ChangeOptions{})
 			return submitted(tb, ch, err)
 		}),
+		workflowCase("check host", nil, func(tb testing.TB, c *cloud) int64 {
+			ch, err := c.svc.CheckHost(ctx, c.actor, "host1", baadal.ChangeOptions{})
+			return submitted(tb, ch, err)
+		}),
 		either(workflowCase("repair a missing domain", func(tb testing.TB, c *cloud) {
 			c.vm(tb, "ml")
 			vm, err := c.svc.VM(ctx, c.actor, "ml")
