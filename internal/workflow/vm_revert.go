@@ -15,7 +15,7 @@ func (w *Workflows) snapshotRevert() task.Body {
 	return task.Body{
 		Kind: baadal.TaskSnapshotRevert,
 		Steps: []task.Step{
-			{Name: "check", Do: w.checkRevert},
+			{Name: "check", Do: w.endChainFirst(w.checkRevert)},
 			{Name: "revert", Do: w.revert, Undo: w.afterRevert, Timeout: snapshotTimeout},
 			{Name: "look", Do: w.lookAtSnapshots},
 			{Name: "measure", Do: w.measureReverted},
