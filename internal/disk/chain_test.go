@@ -283,6 +283,9 @@ func TestForkDisksKilled(t *testing.T) {
 		}
 		_, err := d.ForkDisks(ctx, testHost, first)
 		must(t, err)
+		if got := tree(t, filepath.Join(ds.Path, "vm_images")); len(got) != 12 {
+			t.Fatalf("there is %v", got)
+		}
 		for _, fork := range first.Folders {
 			wantPattern(t, ds.ImageFile(fork.Identity), 'x')
 			must(t, d.RemoveImage(ctx, testHost, ds, fork.Identity, fork.UUID))

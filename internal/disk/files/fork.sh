@@ -33,11 +33,7 @@ sync -- "$dir"/.*."$attempt".new
 while IFS=$TAB read -r uuid name; do
 	new=$dir/.$uuid.$attempt.new
 	there "$dir/$name" || mv -nT -- "$new" "$dir/$name" || :
-	if ! there "$new"; then
-		printf '%s\n' "$uuid"
-		continue
-	fi
-	rm -rf -- "$new" # it was there already, or somebody else's is
+	sweep "$dir" "$uuid" # what it left to an earlier attempt, and its own if something is in the way
 	if ours "$dir/$name" "$uuid"; then printf '%s\n' "$uuid"; fi
 done <"$lists/folders"
 rm -rf -- "$lists"
