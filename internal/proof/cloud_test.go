@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -45,29 +44,17 @@ type cloud struct {
 	asha, ravi baadal.Actor // both may do everything
 }
 
-// systemsOf finds each system among the parts of the world, so that one that is
-// new needs no word here.
-func systemsOf(tb testing.TB, w *simulator.World) (sys workflow.Systems) {
-	tb.Helper()
-	parts := []any{w.Hypervisor(), w.Disks(), w.DHCP(), w.Prober(), w.Guests()}
-	v := reflect.ValueOf(&sys).Elem()
-	for i := range v.NumField() {
-		for _, part := range parts {
-			if reflect.TypeOf(part).Implements(v.Field(i).Type()) {
-				v.Field(i).Set(reflect.ValueOf(part))
-			}
-		}
-		if v.Field(i).IsNil() {
-			tb.Fatalf("no part of the simulated world is the system %s", v.Type().Field(i).Name)
-		}
-	}
+// systemsOf is all of the world.
+func systemsOf(w *simulator.World) workflow.Systems {
+	sys := workflow.SystemsOf(w.Hypervisor(), w.Disks(), w.Prober(), w.Guests())
+	sys.DHCP = w.DHCP()
 	return sys
 }
 
 // connect makes a controller that is not started.
 func connect(tb testing.TB, db *store.DB, world *simulator.World, opt task.Options) *cloud {
 	tb.Helper()
-	c := &cloud{db: db, world: world, sys: systemsOf(tb, world)}
+	c := &cloud{db: db, world: world, sys: systemsOf(world)}
 	c.queue = task.New(db, opt)
 	c.queue.Register(workflow.New(db, c.sys, workflow.Options{}).Bodies()...)
 	c.Service = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})
