@@ -109,10 +109,25 @@ func (c *cloud) basesAreCounted(tb testing.TB, b book) {
 				n++
 			}
 		}
+		if n == base.Standing && n == 0 && c.failedToRemove(tb, base) {
+			continue
+		}
 		if n != base.Standing || n == 0 || base.State != baadal.BaseReady {
 			tb.Errorf("base %d of %s is %s, %d stand on it and %d are counted: it should be ready, or gone", base.ID, base.Origin, base.State, n, base.Standing)
 		}
 	}
+}
+
+// failedToRemove reports whether the removal of a base failed: it is asked for
+// again after a while.
+func (c *cloud) failedToRemove(tb testing.TB, base baadal.Base) (failed bool) {
+	tb.Helper()
+	c.view(tb, func(tx *store.Tx) error {
+		last, err := tx.LastTask(baadal.Subject{Kind: "base", ID: base.ID}, baadal.TaskBaseRemove)
+		failed = !last.IsZero()
+		return err
+	})
+	return failed
 }
 
 // vmIsWhole looks at one VM from all sides.

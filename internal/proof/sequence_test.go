@@ -247,18 +247,18 @@ func (s *sequence) restart(kill bool) {
 // step does one thing.
 func (s *sequence) step() {
 	switch n := s.rnd.IntN(100); {
-	case n < 55:
+	case n < 50:
 		s.wish()
-	case n < 63: // several at once
+	case n < 57: // several at once
 		var wg sync.WaitGroup
 		for range 2 + s.rnd.IntN(3) {
 			ask := s.draw()
 			wg.Go(ask)
 		}
 		wg.Wait()
-	case n < 68:
+	case n < 65:
 		s.cancel()
-	case n < 84:
+	case n < 83:
 		s.breakSomething()
 	case n < 90:
 		s.mendSomething()
@@ -318,10 +318,11 @@ func (s *sequence) breakSomething() {
 
 // failCalls makes some of the next calls fail, before they do anything or after.
 func (s *sequence) failCalls() {
-	r := simulator.Rule{Op: s.one("*", "hypervisor.*", "disks.*", "snapshots.*"), Nth: 1 + s.rnd.IntN(8), Times: 1 + s.rnd.IntN(4), Before: s.rnd.IntN(2) == 0}
+	r := simulator.Rule{Op: s.one("*", "hypervisor.*", "disks.*", "snapshots.*"), Nth: 1 + s.rnd.IntN(8), Times: 1 + s.rnd.IntN(10), Before: s.rnd.IntN(2) == 0}
 	if s.rnd.IntN(4) > 0 { // of one operation, so that no look of a loop takes its turn
 		r.Op, r.Nth = s.one(slices.Sorted(maps.Keys(s.world.Ops()))...), 1+s.rnd.IntN(2)
 	}
+	r.Hang = s.rnd.IntN(6) == 0
 	switch s.rnd.IntN(4) {
 	case 0:
 		r.Err = errors.New("a failure that nobody knows, ordered by the test")
