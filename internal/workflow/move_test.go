@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"baadal"
 	"baadal/internal/simulator"
@@ -234,6 +235,59 @@ func TestGuestStopsDuringMove(t *testing.T) {
 				t.Errorf("the world:\n%s", world)
 			}
 			for _, bad := range cl.world.Check() {
+				t.Error(bad)
+			}
+		})
+	}
+}
+
+// TestHostDiesDuringMove: the host loses power before, or after, the VM went over
+// to its new disk. Once it is back the VM is whole in one place, and nothing is
+// left in the other.
+func TestHostDiesDuringMove(t *testing.T) {
+	t.Parallel()
+	for op, place := range map[string]string{"hypervisor.copy_ready": "/mnt/datastore", "hypervisor.pivot_disk": "/mnt/second"} {
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			c := movable(t)
+			vm, err := c.svc.VM(context.Background(), c.actor, "ml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := c.move(t, baadal.VMMove{}).ID
+			died := false
+			c.world.OnOp(func(now string, after bool) {
+				if now != op || !after || died {
+					return
+				}
+				died = true
+				if err := c.world.PowerOff(vm.Host); err != nil {
+					t.Error(err)
+				}
+				time.AfterFunc(200*time.Millisecond, func() {
+					if err := c.world.PowerOn(vm.Host); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+			done := c.ended(t, id)
+			t.Logf("%s: %s", done.State, done.Message)
+			if done.State == baadal.TaskSuccess {
+				place = "/mnt/second"
+			}
+			c.world.OnOp(nil)
+			for _, line := range strings.Split(c.world.Snapshot(), "\n") {
+				if strings.Contains(line, vm.Identity) && strings.Contains(line, " vda=") && !strings.Contains(line, "vda=qcow2:"+place+"/") {
+					t.Errorf("it should be at %s: %s", place, line)
+				}
+				if strings.HasPrefix(line, "datastore ") && strings.Contains(line, vm.Identity) && !strings.HasPrefix(line, "datastore "+place+" ") {
+					t.Errorf("left behind: %s", line)
+				}
+			}
+			c.act(t, baadal.ActionVMDestroy, "ml")
+			c.act(t, baadal.ActionVMStart, "ml")
+			c.clean(t)
+			for _, bad := range c.world.Check() {
 				t.Error(bad)
 			}
 		})
