@@ -84,47 +84,15 @@ func (s *Service) changeCDROM(
 	if action == baadal.ActionCDROMEject {
 		kind = baadal.TaskCDROMEject
 	}
-	var vm baadal.VM
-	var t baadal.Task
-	plan := baadal.Plan{Steps: s.queue.StepNames(kind)}
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		// The lock of deletions: a template that is being claimed must not go.
-		if err := tx.Lock("placement"); err != nil {
-			return err
-		}
-		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
-			return err
-		}
-		if err := first(checkGeneration(opt, vm.Generation), allowed(a, action, &vm)); err != nil {
-			return err
-		}
-		p, err := prepare(tx, &vm, &plan)
+	// Others who claim places wait: a template that is being claimed must not go.
+	return s.changeVM(ctx, a, action, ref, opt, func(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) (baadal.Task, error) {
+		p, err := prepare(tx, vm, plan)
 		if err != nil {
-			return err
-		}
-		if t, err = newVMTask(a, kind, vm, 1, p); err != nil {
-			return err
+			return baadal.Task{}, err
 		}
 		plan.Host = vm.Host
-		if err := tx.InsertTask(&t); err != nil {
-			return err
-		}
-		if vm, err = tx.VM(vm.ID); err != nil {
-			return err
-		}
-		if opt.DryRun {
-			return errDryRun
-		}
-		return nil
+		return newVMTask(a, kind, *vm, 1, p)
 	})
-	if isDryRun(err) {
-		return baadal.Change[baadal.VM]{Plan: presentPlan(a, &plan)}, nil
-	}
-	if err != nil {
-		return c, hideHosts(a, err)
-	}
-	present(a, &vm)
-	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
 }
 
 // repeatCDROM asks again for a change of the drive that failed and was undone.

@@ -20,22 +20,13 @@ func (s *Service) FlattenVM(ctx context.Context, a baadal.Actor, ref string, in 
 	if err := in.Validate(); err != nil {
 		return c, err
 	}
-	var vm baadal.VM
-	var t baadal.Task
-	plan := baadal.Plan{Steps: s.queue.StepNames(baadal.TaskDiskFlatten)}
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
-			return err
-		}
-		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMFlatten, &vm)); err != nil {
-			return err
-		}
-		if err := flattenable(tx, vm); err != nil {
-			return err
+	return s.changeVM(ctx, a, baadal.ActionVMFlatten, ref, opt, func(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) (baadal.Task, error) {
+		if err := flattenable(tx, *vm); err != nil {
+			return baadal.Task{}, err
 		}
 		settings, err := tx.SettingValues()
 		if err != nil {
-			return err
+			return baadal.Task{}, err
 		}
 		mibs := in.BandwidthMiBs
 		if mibs == 0 {
@@ -46,28 +37,8 @@ func (s *Service) FlattenVM(ctx context.Context, a baadal.Actor, ref string, in 
 			fmt.Sprintf("what its disks have of bases is copied into them, at no more than %d MiB/s", mibs),
 			"bases that nobody else stands on are removed", "its guest notices nothing",
 		}
-		if t, err = newVMTask(a, baadal.TaskDiskFlatten, vm, 1, flattenTask{int64(mibs) << 20}); err != nil {
-			return err
-		}
-		if err := tx.InsertTask(&t); err != nil {
-			return err
-		}
-		if vm, err = tx.VM(vm.ID); err != nil {
-			return err
-		}
-		if opt.DryRun {
-			return errDryRun
-		}
-		return nil
+		return newVMTask(a, baadal.TaskDiskFlatten, *vm, 1, flattenTask{int64(mibs) << 20})
 	})
-	if isDryRun(err) {
-		return baadal.Change[baadal.VM]{Plan: presentPlan(a, &plan)}, nil
-	}
-	if err != nil {
-		return c, err
-	}
-	present(a, &vm)
-	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
 }
 
 // flattenable refuses what needs no flattening and what must not be flattened.

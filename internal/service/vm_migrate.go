@@ -19,53 +19,26 @@ func (s *Service) MigrateVM(ctx context.Context, a baadal.Actor, ref string, in 
 	if err := in.Validate(); err != nil {
 		return c, err
 	}
-	var vm baadal.VM
-	var t baadal.Task
-	var choice placement.Choice
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.Lock("placement"); err != nil {
-			return err
+	return s.changeVM(ctx, a, baadal.ActionVMMigrate, ref, opt, func(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) (baadal.Task, error) {
+		if err := offlineIfOff(in, vm); err != nil {
+			return baadal.Task{}, err
 		}
-		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
-			return err
-		}
-		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMMigrate, &vm), offlineIfOff(in, &vm)); err != nil {
-			return err
-		}
-		if choice, err = destination(tx, a, in, vm); err != nil {
-			return err
+		choice, err := destination(tx, a, in, *vm)
+		if err != nil {
+			return baadal.Task{}, err
 		}
 		if err := tx.ClaimVMTarget(vm.ID, choice.Host.ID); err != nil {
-			return err
+			return baadal.Task{}, err
 		}
-		t, err = newVMTask(a, baadal.TaskVMMigrate, vm, migrateCost, map[string]any{
+		*plan = *s.migratePlan(*vm, choice, in)
+		t, err := newVMTask(a, baadal.TaskVMMigrate, *vm, migrateCost, map[string]any{
 			"from": vm.HostID, "to": choice.Host.ID, "why": choice.Why, "wish": in,
 			"migration": baadal.Migration{BandwidthMiBs: in.BandwidthMiBs, AutoConverge: in.AutoConverge, PostCopy: in.PostCopy},
 		})
-		if err != nil {
-			return err
-		}
 		deadline := tx.Now().Add(in.Deadline())
 		t.Deadline = &deadline
-		if err := tx.InsertTask(&t); err != nil {
-			return err
-		}
-		if vm, err = tx.VM(vm.ID); err != nil {
-			return err
-		}
-		if opt.DryRun {
-			return errDryRun
-		}
-		return nil
+		return t, err
 	})
-	if isDryRun(err) {
-		return baadal.Change[baadal.VM]{Plan: s.migratePlan(vm, choice, in)}, nil
-	}
-	if err != nil {
-		return c, err
-	}
-	vmActions(a, &vm)
-	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
 }
 
 // offlineIfOff refuses to move a VM offline that is not off.

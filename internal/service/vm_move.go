@@ -19,50 +19,17 @@ func (s *Service) MoveVM(ctx context.Context, a baadal.Actor, ref string, in baa
 	if err := first(may(a, baadal.ActionVMMove), in.Validate()); err != nil {
 		return c, err
 	}
-	var vm baadal.VM
-	var t baadal.Task
-	plan := baadal.Plan{Steps: s.queue.StepNames(baadal.TaskVMMove)}
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.Lock("placement"); err != nil {
-			return err
-		}
-		if vm, err = tx.VMForUpdate(ref, a.Sees(baadal.ActionVMRead)); err != nil {
-			return err
-		}
-		if err := first(checkGeneration(opt, vm.Generation), allowed(a, baadal.ActionVMMove, &vm)); err != nil {
-			return err
-		}
-		disks, to, err := claimMove(tx, vm, in, &plan)
+	return s.changeVM(ctx, a, baadal.ActionVMMove, ref, opt, func(tx *store.Tx, vm *baadal.VM, plan *baadal.Plan) (baadal.Task, error) {
+		disks, to, err := claimMove(tx, *vm, in, plan)
 		if err != nil {
-			return err
+			return baadal.Task{}, err
 		}
 		ids := make([]int64, len(disks))
 		for i, k := range disks {
 			ids[i] = k.ID
 		}
-		t, err = newVMTask(a, baadal.TaskVMMove, vm, moveCost, map[string]any{"from": disks[0].DatastoreID, "to": to.ID, "disks": ids, "wish": in})
-		if err != nil {
-			return err
-		}
-		if err := tx.InsertTask(&t); err != nil {
-			return err
-		}
-		if vm, err = tx.VM(vm.ID); err != nil {
-			return err
-		}
-		if opt.DryRun {
-			return errDryRun
-		}
-		return nil
+		return newVMTask(a, baadal.TaskVMMove, *vm, moveCost, map[string]any{"from": disks[0].DatastoreID, "to": to.ID, "disks": ids, "wish": in})
 	})
-	if isDryRun(err) {
-		return baadal.Change[baadal.VM]{Plan: &plan}, nil
-	}
-	if err != nil {
-		return c, err
-	}
-	present(a, &vm)
-	return baadal.Change[baadal.VM]{Resource: &vm, Task: &t}, nil
 }
 
 // claimMove chooses the disks that move and claims room for them.
