@@ -212,8 +212,8 @@ func TestTechnologiesStayInTheirPackages(t *testing.T) {
 			if _, our := ours(imported); our || isStandard(imported) {
 				continue
 			}
-			if dir == "" || dir == "client" {
-				t.Errorf("%s may import only the standard library and baadal, not %s", display(dir), imported)
+			if dir == "" {
+				t.Errorf("%s may import only the standard library, not %s", display(dir), imported)
 				continue
 			}
 			home, found := []string(nil), false
