@@ -81,7 +81,8 @@ func (l *Loops) autostart(ctx context.Context) {
 			return err
 		}
 		for _, d := range due {
-			if err := l.db.Update(ctx, func(tx *store.Tx) error { return startDue(tx, d) }); err != nil {
+			err := l.db.Update(ctx, func(tx *store.Tx) error { return startDue(tx, d) })
+			if err != nil && baadal.KindOf(err) != baadal.Conflict { // another controller, or a person, was quicker
 				return err
 			}
 		}
