@@ -109,7 +109,22 @@ func TestCDROM(t *testing.T) {
 	reads("reverted and moved")
 	ssh(ctx, t, vm, "umount /mnt/cd")
 
-	ch, err = c.EditVM(ctx, vm.UUID, baadal.VMEdit{Boot: []baadal.BootDevice{baadal.BootCDROM, baadal.BootDisk}}, none)
+	bootsInOrder(ctx, t, vm)
+	remove(ctx, t, vm.UUID)
+	tc, err := c.DeleteTemplate(ctx, "words", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.Await(ctx, tc.Task, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bootsInOrder lets a VM look at its CD before its disk, and boots it.
+func bootsInOrder(ctx context.Context, t *testing.T, vm baadal.VM) {
+	t.Helper()
+	c, none := cloud.Client, baadal.ChangeOptions{}
+	ch, err := c.EditVM(ctx, vm.UUID, baadal.VMEdit{Boot: []baadal.BootDevice{baadal.BootCDROM, baadal.BootDisk}}, none)
 	if err != nil || ch.Task != nil {
 		t.Fatalf("edit the boot order: %+v, %v", ch.Task, err)
 	}
@@ -123,15 +138,7 @@ func TestCDROM(t *testing.T) {
 			t.Errorf("%s has boot order %q, want %s", target, got, order)
 		}
 	}
-	if vm, err = cloud.WaitAnswer(ctx, vm.UUID); err != nil { // the CD boots nothing: the disk's turn
-		t.Fatal(err)
-	}
-	remove(ctx, t, vm.UUID)
-	tc, err := c.DeleteTemplate(ctx, "words", none)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cloud.Await(ctx, tc.Task, nil); err != nil {
+	if _, err := cloud.WaitAnswer(ctx, vm.UUID); err != nil { // the CD boots nothing: the disk's turn
 		t.Fatal(err)
 	}
 }
