@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,29 +21,15 @@ const (
 )
 
 // schedule does what is due: purges deleted VMs whose retention has ended, removes bases that
-// nothing stands on, asks
-// for the daily audit, forgets old sessions, events, tasks and keys.
+// nothing stands on and transfers that nobody fetches, asks for scheduled snapshots and backups and
+// for the daily audit, forgets old sessions, events, tasks and keys. One that fails keeps none of the
+// others from its turn.
 func (l *Loops) schedule(ctx context.Context) {
-	l.every(ctx, "schedule", l.opt.Schedule, nil, func(ctx context.Context) error {
-		if err := l.purge(ctx); err != nil {
-			return err
+	l.every(ctx, "schedule", l.opt.Schedule, nil, func(ctx context.Context) (err error) {
+		for _, due := range []func(context.Context) error{l.purge, l.removeBases, l.removeTransfers, l.snapshots, l.backups, l.askAudit, l.forget} {
+			err = errors.Join(err, due(ctx))
 		}
-		if err := l.removeBases(ctx); err != nil {
-			return err
-		}
-		if err := l.removeTransfers(ctx); err != nil {
-			return err
-		}
-		if err := l.snapshots(ctx); err != nil {
-			return err
-		}
-		if err := l.backups(ctx); err != nil {
-			return err
-		}
-		if err := l.askAudit(ctx); err != nil {
-			return err
-		}
-		return l.forget(ctx)
+		return err
 	})
 }
 

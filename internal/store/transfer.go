@@ -73,7 +73,7 @@ func (tx *Tx) AllTransfers() ([]baadal.Transfer, error) {
 func (tx *Tx) IdleTransfers() ([]baadal.Transfer, error) {
 	now := tx.Now()
 	all, err := collect(tx, scanTransfer, `SELECT `+transferColumns+` FROM transfers f`+transferJoins+`
-		WHERE k.id IS NULL AND (f.kind = 'upload' OR f.state <> 'making') AND f.used_at < CASE WHEN f.kind = 'export' THEN $1 ELSE $2 END ORDER BY f.id`,
+		WHERE k.id IS NULL AND (f.kind = 'upload' OR f.state <> 'making') AND (f.kind = 'export' AND f.used_at < $1 OR f.kind <> 'export' AND f.used_at < $2) ORDER BY f.id`,
 		ms(now.Add(-baadal.KeepExport)), ms(now.Add(-baadal.KeepUpload)))
 	if err != nil {
 		return nil, fmt.Errorf("read idle transfers: %w", err)
