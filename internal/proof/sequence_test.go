@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -192,6 +193,15 @@ func (s *sequence) say(format string, args ...any) {
 	s.played = append(s.played, fmt.Sprintf("%12s  ", time.Since(s.begun).Round(time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
+// Write notes what the loops complain about.
+func (s *sequence) Write(line []byte) (int, error) {
+	s.latent.Lock()
+	defer s.latent.Unlock()
+	_, words, _ := strings.Cut(string(line), "msg=")
+	s.say("loops: %s", strings.TrimSpace(words))
+	return len(line), nil
+}
+
 func (s *sequence) latency(string) time.Duration {
 	s.latent.Lock()
 	defer s.latent.Unlock()
@@ -213,7 +223,7 @@ func (s *sequence) start(world *simulator.World) {
 		Hypervisor: world.Hypervisor(), Alive: world.Prober().Alive, Usage: world.Disks().Usage, DiskSizes: world.Disks().DiskSizes, Answers: world.Guests().Answers, Boot: world.Prober().Boot,
 	}, reconcile.Options{
 		Hosts: often(10 * time.Second), HostCheck: often(5 * time.Second), FullLook: often(30 * time.Second), Datastores: often(20 * time.Second),
-		Disks: often(time.Minute), Guests: often(5 * time.Second), Schedule: often(30 * time.Second),
+		Disks: often(time.Minute), Guests: often(5 * time.Second), Schedule: often(30 * time.Second), Logger: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 }
 
