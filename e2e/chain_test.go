@@ -101,7 +101,7 @@ func TestCloneAndFlatten(t *testing.T) {
 	for _, v := range []baadal.VM{bare, first, vm, second} {
 		remove(ctx, t, v.UUID)
 	}
-	purgeAll(ctx, t)
+	purge(ctx, t, bare, first, vm, second)
 	eventually(t, time.Minute, "without bases of ours", func() error {
 		if n := baseFolders(ctx, t); n > before {
 			return fmt.Errorf("%d bases, %d before", n, before)
@@ -137,8 +137,13 @@ func TestSixtyClones(t *testing.T) {
 	parent := guest(ctx, t, baadal.VMCreate{Name: "sixty-parent", RAMMiB: 96})
 	ssh(ctx, t, parent, "echo seen >/root/seen; sync")
 	destroyVM(ctx, t, parent.UUID)
+	shortRetention(ctx, t)
 	clones := clone(ctx, t, parent.UUID, baadal.VMClone{Count: 60, Name: "sixty"})
-	defer removeAll(ctx, t, append(clones, parent))
+	defer func() {
+		all := append(clones, parent)
+		removeAll(ctx, t, all)
+		purge(ctx, t, all...)
+	}()
 	unique, hosts := map[string]string{}, map[string]int{}
 	for _, vm := range clones {
 		hosts[vm.Host]++

@@ -15,6 +15,7 @@ import (
 func ended[T any](ctx context.Context, t *testing.T, c baadal.Change[T], err error) baadal.Task {
 	t.Helper()
 	if err != nil {
+		t.Logf("refused: %v", err)
 		return baadal.Task{State: baadal.TaskFailed, Code: baadal.CodeOf(err), Message: baadal.Message(err)}
 	}
 	done, err := cloud.Client.WaitTask(ctx, c.Task.ID, nil)
@@ -42,7 +43,7 @@ func onSmall(ctx context.Context, t *testing.T, name string) baadal.VM {
 	shortRetention(ctx, t)
 	t.Cleanup(func() {
 		remove(ctx, t, vm.UUID)
-		purgeAll(ctx, t)
+		purge(ctx, t, vm)
 	})
 	if done := moved(ctx, t, moveVM(ctx, t, vm, baadal.VMMove{Datastore: lab.SmallDatastore})); done.State != baadal.TaskSuccess {
 		t.Fatalf("%s: %s", done.State, done.Message)
@@ -53,7 +54,7 @@ func onSmall(ctx context.Context, t *testing.T, name string) baadal.VM {
 // small lists the images on the small datastore.
 func small(ctx context.Context, t *testing.T) string {
 	t.Helper()
-	return node(ctx, t, "host1", "sh", "-c", "cd /mnt/small && find vm_images vm_bases vm_extra_disks vm_deleted ! -name '.*' | sort")
+	return node(ctx, t, "host1", "sh", "-c", "cd /mnt/small && find vm_images vm_bases vm_extra_disks vm_deleted -type f | sort")
 }
 
 // fill leaves so many KiB of the small datastore.
@@ -126,6 +127,28 @@ func TestFullInTheMiddle(t *testing.T) {
 	}
 	clones := clone(ctx, t, vm.UUID, baadal.VMClone{Name: "brim-good"})
 	remove(ctx, t, clones[0].UUID)
+	purge(ctx, t, clones[0])
+}
+
+// purge waits until deleted VMs are gone for good: a controller that starts
+// looks what is due.
+func purge(ctx context.Context, t *testing.T, vms ...baadal.VM) {
+	t.Helper()
+	time.Sleep(1100 * time.Millisecond)
+	if err := cloud.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 2*time.Minute, "purged", func() error {
+		for _, vm := range vms {
+			if _, err := cloud.Client.VM(ctx, vm.UUID); baadal.KindOf(err) != baadal.NotFound {
+				return fmt.Errorf("%s: %v", vm.Name, err)
+			}
+		}
+		return nil
+	})
 }
 
 // TestReadOnlyInTheMiddle makes the datastore read-only under a VM that is off:

@@ -247,9 +247,28 @@ func (w *Workflows) copyToBases(ctx context.Context, r *task.Run, z *freezer) er
 	}
 	if active {
 		to := z.targets(func(f baadal.DiskFreeze) string { return f.BaseCopy() })
-		return w.sys.Freezer.BackupDisks(ctx, z.host, z.vm.UUID, to, func(share float64) { r.Progress(share, "copying its disks") })
+		err := w.sys.Freezer.BackupDisks(ctx, z.host, z.vm.UUID, to, func(share float64) { r.Progress(share, "copying its disks") })
+		return w.whyNotCopied(ctx, z, err)
 	}
 	return z.each(func(_ frozenDisk, f baadal.DiskFreeze) error { return w.sys.Bases.CopyDisk(ctx, z.host, f) })
+}
+
+// whyNotCopied finds out why a copy was broken off: QEMU does not say. Where
+// there is no room it is no use to try again.
+func (w *Workflows) whyNotCopied(ctx context.Context, z *freezer, cause error) error {
+	if baadal.CodeOf(cause) != "backup_failed" {
+		return cause
+	}
+	const little = 4 << 20
+	return z.each(func(_ frozenDisk, f baadal.DiskFreeze) error {
+		u, err := w.sys.Disks.Usage(ctx, z.host, f.Datastore)
+		if err != nil || u.Free >= little {
+			return cause
+		}
+		return (&baadal.Error{Kind: baadal.Exhausted, Code: "datastore_full", Title: "datastore " + f.Datastore.Name + " is full", Err: cause}).
+			WithDetail("%d of %d MiB were free when the copying was broken off; %s runs on as it was", u.Free>>20, u.Capacity>>20, z.vm.Name).
+			WithNext("Purge deleted VMs or add room", "baadal datastore list")
+	})
 }
 
 func (w *Workflows) basesReady(ctx context.Context, z *freezer) error {
