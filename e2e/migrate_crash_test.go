@@ -19,6 +19,7 @@ import (
 type chaosVM struct {
 	baadal.VM
 	boot string // of its guest; another one means that it was booted anew
+	role string // of what is lost next, seen from its migration
 }
 
 // chaos is the test's cloud: three VMs with two snapshots each.
@@ -59,7 +60,10 @@ func TestMigrateChaos(t *testing.T) {
 		}
 		c.loseHost(ctx, t)
 	}
-	for c.rounds["controller"] < c.want {
+	for n := 0; c.rounds["controller"] < c.want; n++ {
+		if n == 3*c.want {
+			t.Fatalf("%v after %d kills", c.rounds, n)
+		}
 		c.loseController(ctx, t)
 	}
 	t.Logf("%v in %s; the migrations ended as %v", c.rounds, time.Since(begun).Round(time.Second), c.ended)
@@ -103,8 +107,8 @@ func (c *chaos) sendAll(ctx context.Context, t *testing.T, to func(*chaosVM) str
 	tasks := make([]int64, len(c.vms))
 	var wg sync.WaitGroup
 	for i, vm := range c.vms {
-		after := time.Duration(c.rnd.IntN(2000)) * time.Millisecond
-		in := baadal.VMMigrate{To: to(vm), BandwidthMiBs: 20 + c.rnd.IntN(30)}
+		after := time.Duration(c.rnd.IntN(1500)) * time.Millisecond
+		in := baadal.VMMigrate{To: to(vm), BandwidthMiBs: 12 + c.rnd.IntN(20)}
 		wg.Go(func() {
 			time.Sleep(after)
 			ch, err := cloud.Client.MigrateVM(ctx, vm.UUID, in, baadal.ChangeOptions{})
@@ -125,7 +129,7 @@ func (c *chaos) sendAll(ctx context.Context, t *testing.T, to func(*chaosVM) str
 // moment waits until some random point of the migrations that were begun just
 // now.
 func (c *chaos) moment() time.Duration {
-	d := time.Duration(c.rnd.IntN(5000)) * time.Millisecond
+	d := time.Duration(c.rnd.IntN(4000)) * time.Millisecond
 	time.Sleep(d)
 	return d
 }
@@ -137,10 +141,9 @@ func (c *chaos) loseHost(ctx context.Context, t *testing.T) {
 	victim := c.pickVictim()
 	others := slices.DeleteFunc([]string{"host1", "host2", "host3"}, func(h string) bool { return h == victim })
 	for _, vm := range c.vms {
+		vm.role = "destination"
 		if vm.Host == victim {
-			c.rounds["source"]++
-		} else {
-			c.rounds["destination"]++
+			vm.role = "source"
 		}
 	}
 	tasks := c.sendAll(ctx, t, func(vm *chaosVM) string {
@@ -150,6 +153,7 @@ func (c *chaos) loseHost(ctx context.Context, t *testing.T) {
 		return victim
 	})
 	after := c.moment()
+	lost := time.Now()
 	if err := theLab.Kill(ctx, victim); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +169,7 @@ func (c *chaos) loseHost(ctx context.Context, t *testing.T) {
 		}
 		return err
 	})
-	c.check(ctx, t, fmt.Sprintf("%s killed after %s", victim, after), victim, tasks)
+	c.check(ctx, t, fmt.Sprintf("%s killed after %s", victim, after), victim, lost, tasks)
 }
 
 // pickVictim chooses the host to lose: one that gives rounds of the kind that
@@ -193,8 +197,11 @@ func (c *chaos) loseController(ctx context.Context, t *testing.T) {
 		others := slices.DeleteFunc([]string{"host1", "host2", "host3"}, func(h string) bool { return h == vm.Host })
 		return others[c.rnd.IntN(len(others))]
 	})
-	c.rounds["controller"] += len(c.vms)
+	for _, vm := range c.vms {
+		vm.role = "controller"
+	}
 	after := c.moment()
+	lost := time.Now()
 	if err := cloud.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -202,15 +209,15 @@ func (c *chaos) loseController(ctx context.Context, t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet(ctx, t)
-	c.check(ctx, t, fmt.Sprintf("controller killed after %s", after), "", tasks)
+	c.check(ctx, t, fmt.Sprintf("controller killed after %s", after), "", lost, tasks)
 }
 
 // domstate is virsh's word for the states that a VM may be in.
 var domstate = map[baadal.VMState]string{baadal.VMRunning: "running", baadal.VMOff: "shut off"}
 
-// check looks where each VM is, that it is nowhere else, and whether its
+// check counts the migrations that were on their way, looks where each VM is, that it is nowhere else, and whether its
 // snapshots are whole, and starts what lost its power with the host dead.
-func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, tasks []int64) {
+func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, lost time.Time, tasks []int64) {
 	t.Helper()
 	var off []*chaosVM
 	for i, vm := range c.vms {
@@ -228,7 +235,10 @@ func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, task
 			}
 			return nil
 		})
-		c.ended[done.State.String()]++
+		if done.EndedAt == nil || done.EndedAt.After(lost) { // it was on its way
+			c.rounds[vm.role]++
+			c.ended[done.State.String()]++
+		}
 		t.Logf("%s: %s of %s from %s: %s on %s; %s %s", what, "migration", vm.Name, from, vm.State, vm.Host, done.State, done.Message)
 		if vm.State == baadal.VMOff {
 			off = append(off, vm)
