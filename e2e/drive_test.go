@@ -110,6 +110,11 @@ func TestCDROM(t *testing.T) {
 	ssh(ctx, t, vm, "umount /mnt/cd")
 
 	bootsInOrder(ctx, t, vm)
+	if _, err := c.DeleteTemplate(ctx, "words", none); baadal.CodeOf(err) != "template_in_use" || !strings.Contains(baadal.Message(err)+fmt.Sprint(err), "drive") {
+		t.Errorf("a CD that a revert would bring back is deleted: %v", err)
+	}
+	snap, err = c.DeleteSnapshot(ctx, vm.UUID, "with-cd", none)
+	awaitSnapshot(ctx, t, snap, err)
 	remove(ctx, t, vm.UUID)
 	tc, err := c.DeleteTemplate(ctx, "words", none)
 	if err != nil {
