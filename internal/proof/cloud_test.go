@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -299,10 +300,10 @@ func (c *cloud) state(tb testing.TB) string {
 	b := c.book(tb)
 	var names []string // pairs for a replacer
 	for _, vm := range b.VMs {
-		names = append(names, vm.UUID, "{uuid of "+vm.Identity+"}")
+		names = append(names, vm.UUID, "{uuid-of-"+vm.Identity+"}")
 	}
 	for i, base := range b.Bases {
-		names = append(names, base.UUID, fmt.Sprintf("{base %d}", i), base.UUID[:8], fmt.Sprintf("{base %d, short}", i))
+		names = append(names, base.UUID, fmt.Sprintf("{base-%d}", i), base.UUID[:8], fmt.Sprintf("{base-%d-short}", i))
 	}
 	var lines []string
 	add := func(kind string, v any) { lines = append(lines, kind+" "+flat(tb, v)) }
@@ -328,24 +329,48 @@ func (c *cloud) state(tb testing.TB) string {
 		add("datastore", d)
 	}
 	for i, t := range b.Templates {
-		names = append(names, t.File, fmt.Sprintf("{template %d}", i))
+		names = append(names, t.File, fmt.Sprintf("{template-%d}", i))
 		add("template", t)
 	}
 	for _, a := range b.Addresses {
 		add("address", a)
 	}
 	for i, k := range b.Backups {
-		names = append(names, k.UUID, fmt.Sprintf("{backup %d}", i), k.UUID[:8], fmt.Sprintf("{backup %d, short}", i))
+		names = append(names, k.UUID, fmt.Sprintf("{backup-%d}", i), k.UUID[:8], fmt.Sprintf("{backup-%d-short}", i))
 		add("backup", k)
 	}
 	for i, f := range b.Transfers {
-		names = append(names, f.UUID, fmt.Sprintf("{transfer %d}", i))
+		names = append(names, f.UUID, fmt.Sprintf("{transfer-%d}", i))
 		add("transfer", f)
 	}
 	text := strings.NewReplacer(names...).Replace(strings.Join(lines, "\n") + "\n" + c.world.Snapshot())
 	lines = strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = sortFiles(lines[i])
+	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+var fileInLine = regexp.MustCompile(`\S+: bytes=`)
+
+// sortFiles sorts the files of a folder by the names that are the same in each
+// run.
+func sortFiles(line string) string {
+	at := fileInLine.FindAllStringIndex(line, -1)
+	var files []string
+	for i, a := range at {
+		end := len(line)
+		if i+1 < len(at) {
+			end = at[i+1][0]
+		}
+		files = append(files, strings.TrimSpace(line[a[0]:end]))
+	}
+	if len(files) < 2 {
+		return line
+	}
+	slices.Sort(files)
+	return line[:at[0][0]] + strings.Join(files, " ")
 }
 
 // flat is a thing as sorted JSON without what passes.

@@ -27,11 +27,21 @@ type pair struct {
 func (p pair) String() string { return fmt.Sprintf("%s and %s, %s", p.a.name, p.b.name, p.start.name) }
 
 // pairs are all ordered pairs of operations, each from a start from which both
-// are possible, or at least the first. A sample takes every nth.
+// are possible, or at least the first. Of several ways to do the same the first
+// meets all others, the rest only each other. A sample takes every nth.
 func pairs(can map[string]map[string]bool, nth int) (all []pair) {
 	ops := operations()
+	main := map[baadal.Action]string{}
+	for _, op := range ops {
+		if main[op.action] == "" {
+			main[op.action] = op.name
+		}
+	}
 	for i, a := range ops {
 		for j, b := range ops {
+			if a.action != b.action && (a.name != main[a.action] || b.name != main[b.action]) {
+				continue
+			}
 			var both, first []start
 			for _, s := range starts() {
 				if can[a.name][s.name] && can[b.name][s.name] {
