@@ -5,8 +5,19 @@ turn "$uuid"
 mounted "$ds"
 if ours "$into/$uuid" "$uuid"; then
 	if grep -qs "\"stands_on\": \"$uuid\"" "$into"/*/backup.json; then fail $IN_USE "an increment stands on $into/$uuid"; fi
-	discard "$into/$uuid" "$uuid" "$attempt"
+	move "$into/$uuid" "$into/.$uuid.$attempt.gone" || fail $OVERTAKEN "$into/$uuid could not be taken away"
 elif there "$into/$uuid"; then
 	fail $FOREIGN "$into/$uuid is not this backup's"
 fi
-if [ -d "$into" ]; then sweep "$into" "$uuid"; fi
+# A network file system keeps the folder of a file that somebody still reads.
+rest() {
+	for left in "$into/.$uuid."*; do
+		if there "$left"; then rm -rf -- "$left" 2>/dev/null || return 1; fi
+	done
+}
+tries=0
+until rest; do
+	tries=$((tries + 1))
+	[ $tries -lt 5 ] || fail $OVERTAKEN "a file of the backup $uuid is still open somewhere"
+	sleep 1
+done

@@ -9,6 +9,7 @@ if ! ours "$dir" "$uuid"; then fail $DAMAGED "the folder vm_backups/$uuid has lo
 have=$(stat -c %s -- "$dir/$file")
 [ "$have" = "$bytes" ] || fail $DAMAGED "$file has $have bytes instead of $bytes"
 exec 3<"$dir/$file"
+# Who only watches must not hold the file: a network file system keeps what is open.
 (
 	trap 'exit 0' TERM
 	while :; do
@@ -16,7 +17,7 @@ exec 3<"$dir/$file"
 		wait $!
 		grep '^pos:' "/proc/$$/fdinfo/3" || exit 0
 	done
-) &
+) 3<&- &
 watcher=$!
 rc=0
 seen=$(sha256sum <&3) || rc=$?
