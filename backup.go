@@ -162,6 +162,7 @@ func (s *BackupSchedule) Period() time.Duration {
 		return 7 * day
 	case BackupMonthly:
 		return 30 * day
+	case BackupNever, BackupUser:
 	}
 	return 0
 }

@@ -18,8 +18,8 @@ type VMClone struct {
 	Full  bool   `json:"full,omitempty" doc:"Copy the disk for each clone instead of thin overlays on one frozen disk."`
 	Start bool   `json:"start,omitempty" doc:"Start the clones; otherwise they end shut off."`
 
-	Affinity []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that the clones become members of. Those of the parent are not joined; the hosts that it may run on hold for its clones too."`
-	WithoutDisks bool `json:"without_disks,omitempty" doc:"Leave out the extra disks; otherwise each clone gets those that the VM has attached, as they are at the same moment."`
+	Affinity     []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that the clones become members of. Those of the parent are not joined; the hosts that it may run on hold for its clones too."`
+	WithoutDisks bool     `json:"without_disks,omitempty" doc:"Leave out the extra disks; otherwise each clone gets those that the VM has attached, as they are at the same moment."`
 }
 
 // Validate checks the wish by itself and fills in the defaults.

@@ -148,10 +148,10 @@ func (d *ForeignDomain) Differences() []string {
 			all = append(all, fmt.Sprintf("its disk is at the bus virtio (%s) instead of %s (%s): the guest must name it by label or UUID", FirstTarget, k.Bus, k.Target))
 		}
 	}
-	switch n := len(d.MACs); {
-	case n == 0:
+	switch n := len(d.MACs); n {
+	case 0:
 		all = append(all, "it gets a network interface")
-	case n == 1:
+	case 1:
 		all = append(all, "its network interface gets another MAC address than "+d.MACs[0]+", and its address by DHCP")
 	default:
 		all = append(all, fmt.Sprintf("it has one network interface instead of %d, with another MAC address, and its address by DHCP", n))

@@ -33,7 +33,7 @@ func (c *Client) OpenConsole(ctx context.Context, t baadal.ConsoleTicket) (baada
 	}
 	dial, stop := context.WithTimeout(ctx, callTimeout)
 	defer stop()
-	ws, resp, err := websocket.Dial(dial, c.base.String()+t.URL, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: header})
+	ws, resp, err := websocket.Dial(dial, c.base.String()+t.URL, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: header}) //nolint:bodyclose // the library has read and closed it
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols && resp.Body != nil {
 			data, _ := io.ReadAll(io.LimitReader(resp.Body, maxLine)) // what there is of it

@@ -103,7 +103,10 @@ func TestAffinities(t *testing.T) {
 			}
 			return same(ch.Resource.Name, "web", err)
 		}},
-		{"show", func() error { f, err := c.Affinity(ctx, "web"); return same(string(f.Rule), string(baadal.AffinityApart), err) }},
+		{"show", func() error {
+			f, err := c.Affinity(ctx, "web")
+			return same(string(f.Rule), string(baadal.AffinityApart), err)
+		}},
 		{"edit", func() error {
 			ch, err := c.EditAffinity(ctx, "web", baadal.AffinityEdit{Rule: &rule}, none)
 			if err != nil {
@@ -115,7 +118,10 @@ func TestAffinities(t *testing.T) {
 			_, err := c.EditAffinity(ctx, "web", baadal.AffinityEdit{Rule: &rule}, baadal.ChangeOptions{Generation: 99})
 			return code(err, baadal.Stale, "stale")
 		}},
-		{"list", func() error { l, err := c.Affinities(ctx, baadal.ListQuery{Filter: "rule:together"}); return total(l, 1, err) }},
+		{"list", func() error {
+			l, err := c.Affinities(ctx, baadal.ListQuery{Filter: "rule:together"})
+			return total(l, 1, err)
+		}},
 		{"plan", func() error { ch, err := c.DeleteAffinity(ctx, "web", dry); return planned(ch.Plan, err) }},
 		{"delete", func() error { _, err := c.DeleteAffinity(ctx, "web", none); return err }},
 		{"gone", func() error { _, err := c.Affinity(ctx, "web"); return code(err, baadal.NotFound, "not_found") }},

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,8 +60,8 @@ func forgetBackup(ctx context.Context, t *testing.T, b baadal.Backup) {
 // forgetBackups deletes backups, the newest first.
 func forgetBackups(ctx context.Context, t *testing.T, all ...baadal.Backup) {
 	t.Helper()
-	for i := len(all) - 1; i >= 0; i-- {
-		forgetBackup(ctx, t, all[i])
+	for _, b := range slices.Backward(all) {
+		forgetBackup(ctx, t, b)
 	}
 	if left := node(ctx, t, "host1", "ls", "-A", "/mnt/datastore/vm_backups"); left != "" {
 		t.Errorf("left of backups: %q", left)

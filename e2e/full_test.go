@@ -144,7 +144,7 @@ func purge(ctx context.Context, t *testing.T, vms ...baadal.VM) {
 	eventually(t, 2*time.Minute, "purged", func() error {
 		for _, vm := range vms {
 			if _, err := cloud.Client.VM(ctx, vm.UUID); baadal.KindOf(err) != baadal.NotFound {
-				return fmt.Errorf("%s: %v", vm.Name, err)
+				return fmt.Errorf("%s is still there (%s)", vm.Name, baadal.KindOf(err))
 			}
 		}
 		return nil

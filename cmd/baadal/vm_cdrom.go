@@ -87,6 +87,7 @@ func autostartText(a baadal.Autostart) string {
 		return "it is started, also if it was off"
 	case baadal.AutostartNever:
 		return "it stays off"
+	case baadal.AutostartLast:
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"baadal"
 	"baadal/internal/console"
 	"baadal/internal/dhcp"
 	"baadal/internal/disk"
@@ -15,8 +16,6 @@ import (
 	"baadal/internal/simulator"
 	"baadal/internal/ssh"
 	"baadal/internal/workflow"
-
-	"baadal"
 )
 
 // world is everything outside the program, real or simulated.

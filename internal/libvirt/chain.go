@@ -79,7 +79,7 @@ func (h *Hypervisor) PullDisk(ctx context.Context, host baadal.Host, uuid, targe
 			}
 			begun = true
 		}
-		if err := pause(ctx, blockJobLook); err != nil {
+		if err := pause(ctx); err != nil {
 			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
 			defer cancel()
 			_ = ask(after, l, op, func(rpc *golibvirt.Libvirt) error { return rpc.DomainBlockJobAbort(dom, target, 0) })

@@ -97,7 +97,7 @@ func (h *Hypervisor) RejoinDisk(ctx context.Context, host baadal.Host, uuid, tar
 		if err != nil {
 			return err
 		}
-		if err := pause(ctx, blockJobLook); err != nil {
+		if err := pause(ctx); err != nil {
 			return interrupted(ctx, host.Name, op)
 		}
 	}
@@ -149,7 +149,7 @@ func (h *Hypervisor) endBackup(ctx context.Context, l *link, dom golibvirt.Domai
 		if err != nil || !working {
 			return err
 		}
-		if err := pause(ctx, blockJobLook); err != nil {
+		if err := pause(ctx); err != nil {
 			return interrupted(ctx, l.host.Name, op)
 		}
 	}
@@ -168,7 +168,7 @@ func followBackup(ctx context.Context, l *link, dom golibvirt.Domain, op string,
 		if total := params["disk_total"]; total > 0 {
 			progress(float64(params["disk_processed"]) / float64(total))
 		}
-		if err := pause(ctx, blockJobLook); err != nil {
+		if err := pause(ctx); err != nil {
 			return interrupted(ctx, l.host.Name, op)
 		}
 	}
@@ -210,8 +210,9 @@ func ask(ctx context.Context, l *link, op string, f func(*golibvirt.Libvirt) err
 	return err
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
+// pause waits until a block job is worth another look.
+func pause(ctx context.Context) error {
+	timer := time.NewTimer(blockJobLook)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -86,7 +86,7 @@ func (h *Hypervisor) CopyDisk(ctx context.Context, host baadal.Host, uuid, targe
 			}
 		}
 		started = true
-		if err := pause(ctx, blockJobLook); err != nil {
+		if err := pause(ctx); err != nil {
 			return interrupted(ctx, host.Name, op)
 		}
 	}
@@ -180,7 +180,7 @@ func (h *Hypervisor) StopCopy(ctx context.Context, host baadal.Host, uuid, targe
 		if err != nil && !strings.Contains(err.Error(), noBlockJob) {
 			return err
 		}
-		if err := pause(ctx, blockJobLook); err != nil {
+		if err := pause(ctx); err != nil {
 			return interrupted(ctx, host.Name, op)
 		}
 	}

@@ -49,7 +49,7 @@ func (s seats) ticket(t *testing.T) string {
 		t.Fatalf("ticket: %d %s", a.status, a.body)
 	}
 	var ticket baadal.ConsoleTicket
-	if err := json.Unmarshal([]byte(a.body), &ticket); err != nil {
+	if err := json.Unmarshal(a.body, &ticket); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasSuffix(ticket.URL, ticket.Ticket) || time.Until(ticket.ExpiresAt) > baadal.ConsoleTicketTTL {

@@ -161,9 +161,9 @@ func (s *Service) KeepConsole(ctx context.Context, a baadal.Actor, c Console) er
 	})
 }
 
-// EndConsole is called after a console's stream was closed. It tells whether
-// the VM ended it, and what is to be said to who looked.
-func (s *Service) EndConsole(ctx context.Context, a baadal.Actor, c Console) *baadal.ConsoleEnd {
+// EndConsole is called after a console's stream was closed. It tells what is to
+// be said to who looked, if the VM ended it.
+func (s *Service) EndConsole(ctx context.Context, a baadal.Actor, c Console) baadal.ConsoleEnd {
 	s.releaseLine(ctx, c)
 	var vm baadal.VM
 	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
@@ -172,11 +172,11 @@ func (s *Service) EndConsole(ctx context.Context, a baadal.Actor, c Console) *ba
 	})
 	switch {
 	case err != nil || !a.Reaches(baadal.ActionVMConsole, vm.OrganisationID, vm.OwnerID, vm.RequesterID):
-		return &baadal.ConsoleEnd{Code: baadal.ConsoleRefused, Reason: "you may not see " + c.VM.Name + " any more"}
+		return baadal.ConsoleEnd{Code: baadal.ConsoleRefused, Reason: "you may not see " + c.VM.Name + " any more"}
 	case vm.State != baadal.VMRunning && vm.State != baadal.VMPaused:
-		return &baadal.ConsoleEnd{Code: baadal.ConsoleOff, Reason: c.VM.Name + " is " + vm.State.String()}
+		return baadal.ConsoleEnd{Code: baadal.ConsoleOff, Reason: c.VM.Name + " is " + vm.State.String()}
 	}
-	return &baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: c.VM.Name + " restarts or moves"}
+	return baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: c.VM.Name + " restarts or moves"}
 }
 
 // Screenshot returns what is on a VM's screen, as PNG.

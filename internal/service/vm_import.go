@@ -247,11 +247,11 @@ func (s *Service) repeatImage(ctx context.Context, a baadal.Actor, t baadal.Task
 		return nil, fmt.Errorf("read task parameters: %w", err)
 	}
 	ref, none := fmt.Sprint(t.Subject.ID), baadal.ChangeOptions{}
-	switch {
-	case t.Kind == baadal.TaskVMExport:
+	switch t.Kind { //nolint:exhaustive // the others follow
+	case baadal.TaskVMExport:
 		c, err := s.ExportVM(ctx, a, ref, none)
 		return c.Task, err
-	case t.Kind == baadal.TaskVMSaveTemplate:
+	case baadal.TaskVMSaveTemplate:
 		if err := json.Unmarshal(t.Params, &saved); err != nil {
 			return nil, fmt.Errorf("read task parameters: %w", err)
 		}

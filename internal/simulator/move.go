@@ -3,6 +3,7 @@ package simulator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"time"
 
@@ -223,9 +224,7 @@ func (s *Disks) CopyMove(ctx context.Context, bh baadal.Host, m baadal.DiskMove,
 		if whole {
 			ds.used += from.Bytes - into.Bytes
 			into.Bytes, into.Backing, into.Saved = from.Bytes, from.Backing, map[string]saved{}
-			for name, kept := range from.Saved {
-				into.Saved[name] = kept
-			}
+			maps.Copy(into.Saved, from.Saved)
 		}
 		return nil
 	})

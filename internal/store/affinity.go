@@ -148,6 +148,20 @@ func (tx *Tx) Affinities(q baadal.ListQuery, vis baadal.Visibility) (baadal.List
 	return list, tx.addMembers(list.Items)
 }
 
+// memberOf is a member of a group, with the group.
+type memberOf struct {
+	baadal.AffinityMember
+	group int64
+}
+
+func scanMember(r row) (m memberOf, err error) {
+	var host, target sql.NullInt64
+	var busy int
+	err = r.Scan(&m.group, &m.VMID, &m.VM, &m.Owner, &m.State, &m.Host, &host, &target, &m.OwnerID, &m.OrganisationID, &busy)
+	m.HostID, m.TargetID, m.Busy = host.Int64, target.Int64, busy != 0
+	return m, err
+}
+
 // addMembers reads the members of groups.
 func (tx *Tx) addMembers(all []baadal.Affinity) error {
 	if len(all) == 0 {
@@ -161,29 +175,16 @@ func (tx *Tx) addMembers(all []baadal.Affinity) error {
 	const most = 500
 	for first := 0; first < len(ids); first += most {
 		c := oneOf("m.affinity_id", ids[first:min(first+most, len(ids))])
-		rows, err := tx.query(number(`SELECT m.affinity_id, v.id, v.name, u.username, v.state, COALESCE(h.name, ''), v.host_id, v.target_host_id, v.owner_id, v.organisation_id,
+		members, err := collect(tx, scanMember, number(`SELECT m.affinity_id, v.id, v.name, u.username, v.state, COALESCE(h.name, ''), v.host_id, v.target_host_id, v.owner_id, v.organisation_id,
 			CASE WHEN EXISTS (SELECT 1 FROM tasks k WHERE k.subject_kind = 'vm' AND k.subject_id = v.id AND k.active = 1 AND k.exclusive = 1) THEN 1 ELSE 0 END
 			FROM affinity_members m JOIN vms v ON v.id = m.vm_id JOIN users u ON u.id = v.owner_id LEFT JOIN hosts h ON h.id = v.host_id
 			WHERE `+c.sql+` ORDER BY lower(v.name), v.id`), c.args...)
 		if err != nil {
 			return fmt.Errorf("read members of affinity groups: %w", err)
 		}
-		for rows.Next() {
-			var group int64
-			var host, target sql.NullInt64
-			var busy int
-			var m baadal.AffinityMember
-			if err := rows.Scan(&group, &m.VMID, &m.VM, &m.Owner, &m.State, &m.Host, &host, &target, &m.OwnerID, &m.OrganisationID, &busy); err != nil {
-				rows.Close()
-				return fmt.Errorf("read members of affinity groups: %w", err)
-			}
-			m.HostID, m.TargetID, m.Busy = host.Int64, target.Int64, busy != 0
-			f := &all[index[group]]
-			f.Members = append(f.Members, m)
-		}
-		rows.Close()
-		if err := rows.Err(); err != nil {
-			return fmt.Errorf("read members of affinity groups: %w", err)
+		for _, m := range members {
+			f := &all[index[m.group]]
+			f.Members = append(f.Members, m.AffinityMember)
 		}
 	}
 	return nil

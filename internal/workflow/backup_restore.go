@@ -71,7 +71,7 @@ func (b *restoring) copies() (all []refill, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, refill{disk: k, file: b.place.file(k), from: b.source.BackupDir(b.backup.UUID) + "/" + d.File, gib: d.SizeGiB})
+		all = append(all, refill{disk: k, file: b.file(k), from: b.source.BackupDir(b.backup.UUID) + "/" + d.File, gib: d.SizeGiB})
 	}
 	return all, nil
 }

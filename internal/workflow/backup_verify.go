@@ -3,6 +3,7 @@ package workflow
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"baadal"
 	"baadal/internal/store"
@@ -129,8 +130,7 @@ func (w *Workflows) verifyChain(ctx context.Context, r *task.Run, b baadal.Backu
 		return err
 	}
 	var v verification
-	for i := len(chain) - 1; i >= 0; i-- { // what others stand on first
-		c := chain[i]
+	for _, c := range slices.Backward(chain) { // what others stand on first
 		err := w.sys.BackupFiles.VerifyBackup(ctx, host, ds, c.UUID, c.Files, func(read int64) {
 			r.Progress(float64(done+read)/float64(max(total, 1)), fmt.Sprintf("%d of %d MiB read", (done+read)>>20, total>>20))
 		})

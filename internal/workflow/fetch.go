@@ -82,6 +82,7 @@ func (f *fetched) Read(p []byte) (int, error) {
 	return n, f.why(err)
 }
 
+// Close ends the fetching.
 func (f *fetched) Close() error {
 	f.cancel(nil)
 	return f.body.Close()

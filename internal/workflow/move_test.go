@@ -276,7 +276,7 @@ func TestHostDiesDuringMove(t *testing.T) {
 				place = "/mnt/second"
 			}
 			c.world.OnOp(nil)
-			for _, line := range strings.Split(c.world.Snapshot(), "\n") {
+			for line := range strings.SplitSeq(c.world.Snapshot(), "\n") {
 				if strings.Contains(line, vm.Identity) && strings.Contains(line, " vda=") && !strings.Contains(line, "vda=qcow2:"+place+"/") {
 					t.Errorf("it should be at %s: %s", place, line)
 				}
