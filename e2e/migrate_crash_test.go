@@ -215,8 +215,9 @@ func (c *chaos) loseController(ctx context.Context, t *testing.T) {
 // domstate is virsh's word for the states that a VM may be in.
 var domstate = map[baadal.VMState]string{baadal.VMRunning: "running", baadal.VMOff: "shut off"}
 
-// check counts the migrations that were on their way, looks where each VM is, that it is nowhere else, and whether its
-// snapshots are whole, and starts what lost its power with the host dead.
+// check counts the migrations that were on their way, looks where each VM is,
+// that it is nowhere else, and whether its snapshots are whole, and starts what
+// lost its power with the host dead.
 func (c *chaos) check(ctx context.Context, t *testing.T, what, dead string, lost time.Time, tasks []int64) {
 	t.Helper()
 	var off []*chaosVM
