@@ -79,7 +79,9 @@ func (w *Workflows) makeClones(ctx context.Context, r *task.Run) error {
 		return task.Later(cloneWait / 20)
 	case ended < len(children):
 		r.Progress(float64(ended)/float64(len(params.Clones)), fmt.Sprintf("%d of %d are done", ended, len(params.Clones)))
-		return task.Later(cloneWait)
+		// A child that ended just now may have woken the task too early: the first looks follow fast.
+		waited := w.db.Now().Sub(children[0].CreatedAt)
+		return task.Later(min(max(waited/4, cloneWait/20), cloneWait))
 	case failed == len(children):
 		return baadal.Errorf(baadal.Conflict, "none of %d clones could be made: %s", len(children), task.Cause(first)).WithCode(first.Code)
 	}

@@ -151,7 +151,7 @@ func TestCancelClones(t *testing.T) {
 	t.Parallel()
 	c := cloneCloud(t)
 	var defines atomic.Int32
-	id := c.clone(t, "ml", baadal.VMClone{Count: 3}).ID
+	id := c.clone(t, "ml", baadal.VMClone{Count: 40}).ID
 	c.world.OnOp(func(op string, after bool) {
 		if op != "hypervisor.define" || after {
 			return
