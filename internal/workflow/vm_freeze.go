@@ -262,7 +262,12 @@ func (w *Workflows) whyNotCopied(ctx context.Context, z *freezer, cause error) e
 	const little = 4 << 20
 	return z.each(func(_ frozenDisk, f baadal.DiskFreeze) error {
 		u, err := w.sys.Disks.Usage(ctx, z.host, f.Datastore)
-		if err != nil || u.Free >= little {
+		if err != nil {
+			return cause
+		}
+		// What was written of the copy may be gone again by now.
+		info, err := w.sys.Sizer.DiskInfo(ctx, z.host, f.DiskFile)
+		if err != nil || u.Free >= max(little, info.FileSize) {
 			return cause
 		}
 		return (&baadal.Error{Kind: baadal.Exhausted, Code: "datastore_full", Title: "datastore " + f.Datastore.Name + " is full", Err: cause}).
