@@ -54,7 +54,7 @@ var imports = map[string][]string{
 	// what tests share
 	"internal/needs":               {},
 	"internal/store/storetest":     {"", "internal/store"},
-	"internal/task/tasktest":       {"", "internal/store", "internal/store/storetest", "internal/task", "internal/simulator"},
+	"internal/task/tasktest":       {"", "internal/needs", "internal/store", "internal/store/storetest", "internal/task", "internal/simulator"},
 	"internal/libvirt/libvirttest": {"", "internal/needs", "internal/ssh", "internal/libvirt"},
 	"internal/server/servertest":   {"", "internal/auth", "internal/console", "internal/server", "internal/service", "internal/store", "internal/store/storetest", "internal/task"},
 	"docs":                         {},

@@ -13,12 +13,12 @@ if [ "${1:-all}" = all ]; then
 	go vet ./...
 	took "go vet"
 	# -p 2: packages with daemons of their own would starve each other otherwise.
-	# -short: the suites that kill each operation everywhere take every 7th point
-	# here, and all of them below, without the detector.
-	CGO_ENABLED=1 go test -race -short -p 2 -timeout 20m ./...
+	# The suites that kill each operation everywhere, and race each two, take a
+	# sample here, and everything below, without the detector.
+	CGO_ENABLED=1 go test -race -p 2 -timeout 20m ./...
 	took "units, simulator, both databases and real daemons, with the race detector"
-	go test -count=1 -timeout 20m ./internal/workflow
-	took "every operation, killed and failed at every point"
+	BAADAL_TEST_ALL=1 go test -p 1 -count=1 -timeout 20m ./internal/workflow ./internal/proof
+	took "every operation, killed and failed at every point, each two raced, in long sequences"
 fi
 # One package after the other: each lab wants the whole machine.
 BAADAL_TEST_LAB=1 go test -p 1 -count=1 -timeout 30m ./internal/lab ./e2e

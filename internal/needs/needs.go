@@ -20,6 +20,11 @@ func Skip(t testing.TB, why string) {
 	t.Skip(why)
 }
 
+// All reports whether a suite of many cases is to try every one (BAADAL_TEST_ALL
+// is set, as make test does once, without the race detector) or a sample: the
+// inner loop has two minutes.
+func All() bool { return os.Getenv("BAADAL_TEST_ALL") != "" }
+
 // Programs is for a test that runs programs of the machine.
 func Programs(t testing.TB, names ...string) {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"baadal"
+	"baadal/internal/needs"
 	"baadal/internal/simulator"
 	"baadal/internal/store"
 	"baadal/internal/store/storetest"
@@ -141,7 +142,7 @@ func TestOppositeWishes(t *testing.T) {
 		}
 	}
 	nth := 1
-	if testing.Short() {
+	if !needs.All() {
 		nth = 13
 	}
 	var mu sync.Mutex
@@ -283,7 +284,7 @@ func TestOppositeWishesOnBothStores(t *testing.T) {
 		t.Logf("seed %d", seed)
 		rnd := rand.New(rand.NewPCG(seed, 0))
 		n := 60
-		if testing.Short() {
+		if !needs.All() {
 			n = 15
 		}
 		ops := operations()

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"baadal"
+	"baadal/internal/needs"
 	"baadal/internal/reconcile"
 	"baadal/internal/simulator"
 	"baadal/internal/store"
@@ -42,7 +43,7 @@ import (
 func TestAnySequence(t *testing.T) {
 	t.Parallel()
 	first, rounds := uint64(1), 16
-	if testing.Short() {
+	if !needs.All() {
 		rounds = 3
 	}
 	if n, err := strconv.Atoi(os.Getenv("BAADAL_TEST_ROUNDS")); err == nil {

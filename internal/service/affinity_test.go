@@ -162,7 +162,9 @@ func TestHostsThatAVMMayRunOn(t *testing.T) {
 		t.Errorf("%+v: %v", ch.Resource, err)
 	}
 	history, err := c.VMHistory(t.Context(), c.admin, "ml", baadal.ListQuery{})
-	if err != nil || !slices.ContainsFunc(history.Items, func(e baadal.Event) bool { return strings.Contains(string(e.Changes), `"hosts":{"old":"host1","new":""}`) }) {
+	if err != nil || !slices.ContainsFunc(history.Items, func(e baadal.Event) bool {
+		return strings.Contains(string(e.Changes), `"hosts":{"old":"host1","new":""}`)
+	}) {
 		t.Errorf("the history does not tell of it: %v %+v", err, history.Items)
 	}
 }

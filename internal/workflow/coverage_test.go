@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"baadal"
+	"baadal/internal/needs"
 	"baadal/internal/store"
 	"baadal/internal/task/tasktest"
 	"baadal/internal/workflow"
@@ -32,7 +33,7 @@ var askedAgain = []baadal.TaskKind{baadal.TaskVMPurge, baadal.TaskDiskPurge, baa
 // TestEveryBodyHasACase: every operation is failed, repeated and killed.
 func TestEveryBodyHasACase(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
+	if !needs.All() {
 		return // it prepares every case once more, and nothing of it is a race
 	}
 	var mu sync.Mutex

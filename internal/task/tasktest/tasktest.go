@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"baadal"
+	"baadal/internal/needs"
 	"baadal/internal/store"
 	"baadal/internal/task"
 )
@@ -199,14 +200,12 @@ func diff(want, got string) string {
 // errOrdered is a failure that is not worth a retry.
 var errOrdered = &baadal.Error{Kind: baadal.Conflict, Code: "ordered", Title: "a failure ordered by the test"}
 
-// stride is 1, so that every point is tried. With -short, as under the race
-// detector, it is larger: races show at any point, and the full run is made
-// without the detector.
+// stride is 1 when every point is to be tried, and larger otherwise.
 func stride() int {
-	if testing.Short() {
-		return 7
+	if needs.All() {
+		return 1
 	}
-	return 1
+	return 7
 }
 
 func (f *fixture) failEach(t *testing.T) {
@@ -267,7 +266,7 @@ func (f *fixture) killEach(t *testing.T) {
 		e.Close()
 		if !killed {
 			t.Logf("%d points", n-1)
-			if n < f.calls && !testing.Short() {
+			if n < f.calls && needs.All() {
 				t.Errorf("only %d points for %d calls", n-1, f.calls)
 			}
 			return
