@@ -143,7 +143,7 @@ func TestOppositeWishes(t *testing.T) {
 	}
 	nth := 1
 	if !needs.All() {
-		nth = 13
+		nth = 41
 	}
 	var mu sync.Mutex
 	won := map[string]int{}

@@ -205,7 +205,7 @@ func stride() int {
 	if needs.All() {
 		return 1
 	}
-	return 7
+	return 23
 }
 
 func (f *fixture) failEach(t *testing.T) {
