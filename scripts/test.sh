@@ -21,5 +21,5 @@ if [ "${1:-all}" = all ]; then
 	took "every operation, killed and failed at every point, each two raced, in long sequences"
 fi
 # One package after the other: each lab wants the whole machine.
-BAADAL_TEST_LAB=1 go test -p 1 -count=1 -timeout 30m ./internal/lab ./e2e
+BAADAL_TEST_LAB=1 go test -p 1 -count=1 -timeout 60m ./internal/lab ./e2e
 took "the lab and the end-to-end tests"
