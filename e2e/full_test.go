@@ -149,6 +149,7 @@ func purge(ctx context.Context, t *testing.T, vms ...baadal.VM) {
 		}
 		return nil
 	})
+	eventually(t, time.Minute, "idle", idle(ctx)) // bases go after those who stood on them
 }
 
 // TestReadOnlyInTheMiddle makes the datastore read-only under a VM that is off:

@@ -70,10 +70,11 @@ func TestImagesComeAndGo(t *testing.T) {
 		}
 	}
 	cleanAudit(ctx, t)
-	for _, uuid := range []string{src.UUID, ofSaved.UUID, imported, adopted} {
-		remove(ctx, t, uuid)
+	all := []baadal.VM{{Name: "imgsrc", UUID: src.UUID}, {Name: "imgtwo", UUID: ofSaved.UUID}, {Name: "imgagain", UUID: imported}, {Name: "payroll", UUID: adopted}}
+	for _, vm := range all {
+		remove(ctx, t, vm.UUID)
 	}
-	purgeAll(ctx, t)
+	purge(ctx, t, all...)
 	gone, err := c.DeleteTemplate(ctx, "imgsaved", none)
 	awaited(ctx, t, gone, err)
 	eventually(t, 30*time.Second, "nothing left of transfers", func() error {

@@ -207,7 +207,7 @@ func TestMoveGivenUp(t *testing.T) {
 	}
 	set("100", "1") // so that it is found to be full only in the middle
 	defer set("4.0", "16")
-	ssh(ctx, t, vm, "dd if=/dev/urandom of=/dev/vdb bs=64k seek=100 count=1280 && sync") // 80 MiB beside the blocks of the writer
+	ssh(ctx, t, vm, "[ -b /dev/vdb ] && dd if=/dev/urandom of=/dev/vdb bs=64k seek=100 count=1280 && sync") // 80 MiB beside the blocks of the writer
 	ssh(ctx, t, vm, writer)
 
 	full := moved(ctx, t, moveVM(ctx, t, vm, baadal.VMMove{Datastore: lab.SmallDatastore}))

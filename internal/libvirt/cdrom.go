@@ -128,11 +128,29 @@ func (h *Hypervisor) SetDisc(ctx context.Context, host baadal.Host, uuid, file s
 		if live && force {
 			side.flags |= golibvirt.DomainDeviceModifyForce
 		}
-		if err := h.changeDisc(ctx, l, dom, *d, file, side.flags); err != nil {
+		if err := h.changeDiscSoon(ctx, l, dom, *d, file, side.flags); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// codeTrayMoves is of a tray that is shut again although it was opened: a guest
+// that boots, and QEMU's own doing, move it for a moment.
+const codeTrayMoves = "tray_moves"
+
+// changeDiscSoon is changeDisc for a tray that moves.
+func (h *Hypervisor) changeDiscSoon(ctx context.Context, l *link, dom golibvirt.Domain, d libvirtxml.DomainDisk, file string, flags golibvirt.DomainDeviceModifyFlags) error {
+	const tries = 20
+	for try := 1; ; try++ {
+		err := h.changeDisc(ctx, l, dom, d, file, flags)
+		if baadal.CodeOf(err) != codeTrayMoves || try == tries {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // changeDisc tells libvirt of the drive as it is, with another image in it: it
