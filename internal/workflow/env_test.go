@@ -246,21 +246,23 @@ func diskLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
 	return lines, err
 }
 
-// claimLines leaves out the room on datastores while there are bases, whose room
-// goes sooner or later.
+// claimLines leaves out the room of bases, which goes sooner or later.
 func claimLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
 	bases, err := tx.AllBases()
 	if err != nil {
 		return nil, err
 	}
-	if len(bases) == 0 {
-		stores, err := tx.AllDatastores()
-		if err != nil {
-			return nil, err
+	stores, err := tx.AllDatastores()
+	if err != nil {
+		return nil, err
+	}
+	for _, ds := range stores {
+		for _, b := range bases {
+			if b.DatastoreID == ds.ID {
+				ds.Claimed -= int64(b.SizeGiB) << 30
+			}
 		}
-		for _, ds := range stores {
-			lines = append(lines, fmt.Sprintf("datastore %s has %d GiB claimed", ds.Name, ds.Claimed>>30))
-		}
+		lines = append(lines, fmt.Sprintf("datastore %s has %d GiB claimed", ds.Name, ds.Claimed>>30))
 	}
 	claimed, err := tx.ClaimedAddresses()
 	for _, a := range claimed {
