@@ -41,7 +41,7 @@ func (s *sequence) drawOperation(b book, actor baadal.Actor, crowded bool) (op o
 		for _, i := range s.rnd.Perm(len(b.VMs)) {
 			w = s.fill(b, b.VMs[i], actor)
 			w.opt.DryRun = true
-			if _, err := op.do(w); err == nil && !(crowded && op.kind == baadal.TaskVMClone) {
+			if _, err := op.do(w); err == nil && (!crowded || op.kind != baadal.TaskVMClone) {
 				return op, w
 			}
 		}

@@ -175,7 +175,7 @@ func (c *tally) String() string {
 // skipped reads "3,10-20".
 func skipped(list string) map[int]bool {
 	skip := map[int]bool{}
-	for _, part := range strings.Split(list, ",") {
+	for part := range strings.SplitSeq(list, ",") {
 		from, to, _ := strings.Cut(part, "-")
 		a, err := strconv.Atoi(from)
 		b, err2 := strconv.Atoi(to)
@@ -382,8 +382,12 @@ func (s *sequence) interfere() {
 		name string
 		do   func(host, uuid string) error
 	}{
-		{"the guest crashes", s.world.GuestCrash}, {"the guest shuts down", s.world.GuestShutdown}, {"virsh start", s.world.VirshStart},
-		{"virsh destroy", s.world.VirshDestroy}, {"virsh suspend", s.world.VirshSuspend}, {"virsh resume", s.world.VirshResume},
+		{"the guest crashes", s.world.GuestCrash},
+		{"the guest shuts down", s.world.GuestShutdown},
+		{"virsh start", s.world.VirshStart},
+		{"virsh destroy", s.world.VirshDestroy},
+		{"virsh suspend", s.world.VirshSuspend},
+		{"virsh resume", s.world.VirshResume},
 	}
 	act := acts[s.rnd.IntN(len(acts))]
 	if vm.Task != nil { // who resumes half of a migration by hand has two of it

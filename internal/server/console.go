@@ -118,12 +118,12 @@ func (s *Server) runConsole(r *http.Request, ws *websocket.Conn, a baadal.Actor,
 	defer beat.Stop()
 	for {
 		select {
-		case <-fromClient:
+		case <-fromClient: //nolint:errcheck // that it ended is all
 			_ = c.Stream.Close()
 			s.svc.EndConsole(ctx, a, c)
 			_ = ws.CloseNow()
 			return
-		case <-fromVM:
+		case <-fromVM: //nolint:errcheck // likewise
 			_ = c.Stream.Close()
 			e := s.svc.EndConsole(ctx, a, c)
 			end(websocket.StatusCode(e.Code), e.Reason)

@@ -247,7 +247,7 @@ func (s *Service) repeatImage(ctx context.Context, a baadal.Actor, t baadal.Task
 		return nil, fmt.Errorf("read task parameters: %w", err)
 	}
 	ref, none := fmt.Sprint(t.Subject.ID), baadal.ChangeOptions{}
-	switch t.Kind { //nolint:exhaustive // the others follow
+	switch t.Kind {
 	case baadal.TaskVMExport:
 		c, err := s.ExportVM(ctx, a, ref, none)
 		return c.Task, err

@@ -147,7 +147,12 @@ func TestBackupsOutliveTheirVM(t *testing.T) {
 			vis   baadal.Visibility
 			want  int
 		}{
-			{"", anyone, 2}, {"vm:ML", anyone, 2}, {"vm:other", anyone, 0}, {"kind:incremental", anyone, 1}, {"state:damaged", anyone, 0}, {"owner:asha ml", anyone, 2},
+			{"", anyone, 2},
+			{"vm:ML", anyone, 2},
+			{"vm:other", anyone, 0},
+			{"kind:incremental", anyone, 1},
+			{"state:damaged", anyone, 0},
+			{"owner:asha ml", anyone, 2},
 			{"", baadal.Visibility{Scope: baadal.ScopeOwn, UserID: w.user.ID}, 2},
 			{"", baadal.Visibility{Scope: baadal.ScopeOrg, UserID: 99, OrganisationID: w.org.ID}, 2},
 			{"", baadal.Visibility{Scope: baadal.ScopeOrg, UserID: 99, OrganisationID: 99}, 0},

@@ -117,8 +117,11 @@ func TestFailures(t *testing.T) {
 			state baadal.TaskState
 			want  int // failures afterwards
 		}{
-			{baadal.TaskVMPurge, baadal.TaskFailed, 1}, {baadal.TaskVMStart, baadal.TaskFailed, 1}, {baadal.TaskVMPurge, baadal.TaskFailed, 2},
-			{baadal.TaskVMPurge, baadal.TaskSuccess, 0}, {baadal.TaskVMPurge, baadal.TaskIgnore, 1},
+			{baadal.TaskVMPurge, baadal.TaskFailed, 1},
+			{baadal.TaskVMStart, baadal.TaskFailed, 1},
+			{baadal.TaskVMPurge, baadal.TaskFailed, 2},
+			{baadal.TaskVMPurge, baadal.TaskSuccess, 0},
+			{baadal.TaskVMPurge, baadal.TaskIgnore, 1},
 		} {
 			clock.at = clock.at.Add(time.Minute)
 			update(t, db, func(tx *store.Tx) error {
