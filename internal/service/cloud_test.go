@@ -79,31 +79,35 @@ type removal struct {
 // removals are those of the host of a VM and of all it stands on.
 func (c *cloud) removals(t *testing.T, vm baadal.VM) (host, datastore, template, network removal) {
 	ctx := t.Context()
-	return removal{c, "host_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-			ch, err := c.RemoveHost(ctx, c.admin, vm.Host, o)
-			return ch.Task, err
-		}, func() (map[string]baadal.Access, error) {
-			h, err := c.Host(ctx, c.admin, vm.Host)
-			return h.Actions, err
-		}, "remove"}, removal{c, "datastore_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-			ch, err := c.RemoveDatastore(ctx, c.admin, vm.Datastore, o)
-			return ch.Task, err
-		}, func() (map[string]baadal.Access, error) {
-			d, err := c.Datastore(ctx, c.admin, vm.Datastore)
-			return d.Actions, err
-		}, "remove"}, removal{c, "template_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-			ch, err := c.DeleteTemplate(ctx, c.admin, vm.Template, o)
-			return ch.Task, err
-		}, func() (map[string]baadal.Access, error) {
-			d, err := c.Template(ctx, c.admin, vm.Template)
-			return d.Actions, err
-		}, "delete"}, removal{c, "network_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
-			ch, err := c.DeleteNetwork(ctx, c.admin, vm.Network, o)
-			return ch.Task, err
-		}, func() (map[string]baadal.Access, error) {
-			n, err := c.Network(ctx, c.admin, vm.Network)
-			return n.Actions, err
-		}, "delete"}
+	host = removal{c, "host_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+		ch, err := c.RemoveHost(ctx, c.admin, vm.Host, o)
+		return ch.Task, err
+	}, func() (map[string]baadal.Access, error) {
+		h, err := c.Host(ctx, c.admin, vm.Host)
+		return h.Actions, err
+	}, "remove"}
+	datastore = removal{c, "datastore_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+		ch, err := c.RemoveDatastore(ctx, c.admin, vm.Datastore, o)
+		return ch.Task, err
+	}, func() (map[string]baadal.Access, error) {
+		d, err := c.Datastore(ctx, c.admin, vm.Datastore)
+		return d.Actions, err
+	}, "remove"}
+	template = removal{c, "template_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+		ch, err := c.DeleteTemplate(ctx, c.admin, vm.Template, o)
+		return ch.Task, err
+	}, func() (map[string]baadal.Access, error) {
+		d, err := c.Template(ctx, c.admin, vm.Template)
+		return d.Actions, err
+	}, "delete"}
+	network = removal{c, "network_in_use", func(o baadal.ChangeOptions) (*baadal.Task, error) {
+		ch, err := c.DeleteNetwork(ctx, c.admin, vm.Network, o)
+		return ch.Task, err
+	}, func() (map[string]baadal.Access, error) {
+		n, err := c.Network(ctx, c.admin, vm.Network)
+		return n.Actions, err
+	}, "delete"}
+	return host, datastore, template, network
 }
 
 // stays checks that it is refused, by the button and by the act, in the same words.
