@@ -43,19 +43,17 @@ func TestKillNine(t *testing.T) {
 	}()
 	jobs := make(chan int)
 	var wg sync.WaitGroup
-	var uuids sync.Map
 	for range workers {
 		wg.Go(func() {
 			for i := range jobs {
 				name := fmt.Sprintf("crash%d", i)
-				vm := persist(ctx, t, name, func() (baadal.Change[baadal.VM], error) {
+				persist(ctx, t, name, true, func() (baadal.Change[baadal.VM], error) {
 					return cloud.Client.CreateVM(ctx, baadal.VMCreate{Name: name, Template: "tiny", RAMMiB: 96}, baadal.ChangeOptions{})
 				})
-				uuids.Store(vm.UUID, true)
 				if i%3 == 2 {
 					continue // stays
 				}
-				persist(ctx, t, name, func() (baadal.Change[baadal.VM], error) {
+				persist(ctx, t, name, false, func() (baadal.Change[baadal.VM], error) {
 					return cloud.Client.DeleteVM(ctx, name, baadal.ChangeOptions{})
 				})
 			}
@@ -90,24 +88,29 @@ func TestKillNine(t *testing.T) {
 }
 
 // persist repeats a call until it went through although the server dies, and
-// waits for its task. A 409 means that an earlier try went through.
-func persist(ctx context.Context, t *testing.T, name string, call func() (baadal.Change[baadal.VM], error)) (vm baadal.VM) {
-	for ctx.Err() == nil {
+// waits for its task: creations end with the VM, deletions without. A refusal
+// is no answer: right after a start no host may be known to be up yet, and the
+// VM may be held by a task that is just ending.
+func persist(ctx context.Context, t *testing.T, name string, present bool, call func() (baadal.Change[baadal.VM], error)) {
+	t.Helper()
+	for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
 		c, err := call()
 		var id int64
+		ours := false
 		e, _ := errors.AsType[*baadal.Error](err)
 		switch {
 		case err == nil:
-			vm, id = *c.Resource, c.Task.ID
+			id, ours = c.Task.ID, true
 		case e != nil && e.TaskID != 0:
 			id = e.TaskID
 		case e != nil && (e.Kind == baadal.Conflict || e.Kind == baadal.NotFound):
-			if found, err := cloud.Client.VM(ctx, name); err == nil {
-				return found
+			_, err := cloud.Client.VM(ctx, name)
+			if present && err == nil || !present && baadal.KindOf(err) == baadal.NotFound {
+				return // an earlier try went through
 			}
-			return vm // deleted by an earlier try
+			t.Logf("%s again: %s: %s", name, e.Code, baadal.Message(e))
+			continue
 		default:
-			time.Sleep(50 * time.Millisecond)
 			continue
 		}
 		for ctx.Err() == nil {
@@ -119,11 +122,14 @@ func persist(ctx context.Context, t *testing.T, name string, call func() (baadal
 			if done.State != baadal.TaskSuccess {
 				t.Errorf("%s %s: %s at %q: %s", done.Kind, name, done.State, done.Step, done.Message)
 			}
-			return vm
+			break
 		}
+		if ours {
+			return
+		}
+		t.Logf("%s again: task %d was in the way: %s", name, id, baadal.Message(err))
 	}
 	t.Errorf("%s: %v", name, ctx.Err())
-	return vm
 }
 
 // sameDomains compares virsh list --all on all hosts with vm list.

@@ -93,9 +93,11 @@ type sequence struct {
 
 	ahead  atomic.Int64 // of the store's clock, nanoseconds
 	begun  time.Time
+	saying sync.Mutex
 	played []string
 	left   []string                // identities of VMs of which a move left files
 	mend   map[string]func() error // what is broken at present, and how it is mended
+	broken int                     // how often calls were made to fail
 }
 
 const (
@@ -191,13 +193,13 @@ func skipped(list string) map[int]bool {
 
 // say notes what is done, with the time since the beginning.
 func (s *sequence) say(format string, args ...any) {
+	s.saying.Lock() // the loops complain in goroutines of their own
+	defer s.saying.Unlock()
 	s.played = append(s.played, fmt.Sprintf("%12s  ", time.Since(s.begun).Round(time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
 // Write notes what the loops complain about.
 func (s *sequence) Write(line []byte) (int, error) {
-	s.latent.Lock()
-	defer s.latent.Unlock()
 	_, words, _ := strings.Cut(string(line), "msg=")
 	s.say("loops: %s", strings.TrimSpace(words))
 	return len(line), nil
@@ -349,7 +351,8 @@ func (s *sequence) failCalls() {
 	}
 	s.say("calls fail: %+v", r)
 	stop := s.world.Fail(r)
-	s.mend[fmt.Sprintf("calls, %d", len(s.played))] = func() error { stop(); return nil }
+	s.broken++
+	s.mend[fmt.Sprintf("calls, %d", s.broken)] = func() error { stop(); return nil }
 }
 
 func (s *sequence) mendSomething() {
