@@ -73,6 +73,15 @@ func TestKillNine(t *testing.T) {
 		}
 		return err
 	})
+	failures, err := cloud.Client.Tasks(ctx, baadal.ListQuery{Limit: 1000, Filter: "state:failed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range failures.Items { // also those that no one of the above waited for
+		if strings.HasPrefix(k.Subject.Name, "crash") {
+			t.Errorf("%s %s failed at %q: %s", k.Kind, k.Subject.Name, k.Step, k.Message)
+		}
+	}
 	sameDomains(ctx, t)
 	list, err := cloud.Client.VMs(ctx, baadal.ListQuery{Limit: 1000})
 	if err != nil {
