@@ -59,9 +59,15 @@ func (h *Hub) Open(ctx context.Context, host baadal.Host, uuid string, kind baad
 		return h.dialConsole(ctx, host, uuid, kind)
 	}
 	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		l, fresh := h.line(host, uuid)
 		if fresh {
 			conn, err := h.dialConsole(ctx, host, uuid, kind)
+			if err != nil && ctx.Err() != nil { // it is we who gave up, not the host: who waits tries for himself
+				err = errOver
+			}
 			l.start(conn, err, func() { h.forget(uuid, l) })
 		}
 		select {
@@ -106,19 +112,6 @@ func (h *Hub) forget(uuid string, l *line) {
 	if h.lines[uuid] == l {
 		delete(h.lines, uuid)
 	}
-}
-
-// Viewers tells how many look at a VM's serial line through this hub.
-func (h *Hub) Viewers(uuid string) int {
-	h.mu.Lock()
-	l := h.lines[uuid]
-	h.mu.Unlock()
-	if l == nil {
-		return 0
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.viewers)
 }
 
 // errOver says that a line ended before one could join it.

@@ -132,7 +132,8 @@ func (s *Server) runConsole(r *http.Request, ws *websocket.Conn, a baadal.Actor,
 			if err := s.keepConsole(r, ws, c); err != nil {
 				_ = c.Stream.Close()
 				s.svc.EndConsole(ctx, a, c)
-				end(baadal.ConsoleRefused, baadal.Message(err))
+				e := endOf(err)
+				end(websocket.StatusCode(e.Code), e.Reason)
 				return
 			}
 		case <-s.draining:
@@ -158,6 +159,19 @@ func (s *Server) keepConsole(r *http.Request, ws *websocket.Conn, c service.Cons
 		return err
 	}
 	return s.svc.KeepConsole(ctx, a, c)
+}
+
+// endOf tells what is said to who looked when keepConsole failed: only who may
+// not see it any more is sent away for good.
+func endOf(err error) baadal.ConsoleEnd {
+	switch baadal.KindOf(err) {
+	case baadal.Unauthenticated, baadal.Forbidden, baadal.NotFound:
+		return baadal.ConsoleEnd{Code: baadal.ConsoleRefused, Reason: baadal.Message(err)}
+	case baadal.Conflict:
+		return baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: baadal.Message(err)}
+	default: // the database, or a client that gave no sign of life
+		return baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: "the console was lost"}
+	}
 }
 
 func (s *Server) toClient(ctx context.Context, ws *websocket.Conn, stream baadal.ConsoleStream) error {

@@ -25,9 +25,9 @@ type seats struct {
 	vm         baadal.VM
 }
 
-func newSeats(t *testing.T) seats {
+func newSeats(t *testing.T, configure ...func(*server.Config)) seats {
 	t.Helper()
-	s := seats{Cloud: servertest.New(t, func(c *server.Config) { c.Heartbeat = 50 * time.Millisecond })}
+	s := seats{Cloud: servertest.New(t, append(configure, func(c *server.Config) { c.Heartbeat = 50 * time.Millisecond })...)}
 	s.Furnish()
 	s.anna, s.bert = s.User("anna", "CSE", baadal.RoleUser), s.User("bert", "CSE", baadal.RoleUser)
 	s.vm = s.VM(s.anna, "web")
@@ -185,6 +185,22 @@ func TestConsoleEnds(t *testing.T) {
 	s = newSeats(t)
 	ws = s.open(t)
 	s.Server.Drain()
+	wantEnd(t, ws, baadal.ConsoleMoved)
+}
+
+// Trouble of ours, or of the way, is no refusal: who looks may come back.
+func TestConsoleEndsInTrouble(t *testing.T) {
+	t.Parallel()
+	s := newSeats(t)
+	ws := s.open(t)
+	if err := s.DB.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, ws, baadal.ConsoleMoved)
+
+	s = newSeats(t, func(c *server.Config) { c.IOTimeout = 200 * time.Millisecond })
+	ws = s.open(t)
+	time.Sleep(time.Second) // pings are answered by who reads
 	wantEnd(t, ws, baadal.ConsoleMoved)
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"baadal"
@@ -13,8 +14,6 @@ import (
 type Consoles interface {
 	// Open returns a stream that ends with the VM's run on that host. Unavailable if the host does not answer, NotFound if the VM has no such console there.
 	Open(ctx context.Context, host baadal.Host, uuid string, kind baadal.ConsoleKind) (baadal.ConsoleStream, error)
-	// Viewers tells how many look at a VM's serial line through this controller.
-	Viewers(uuid string) int
 }
 
 // Screens takes pictures of VMs.
@@ -35,6 +34,14 @@ type Console struct {
 	VM     baadal.VM
 	Kind   baadal.ConsoleKind
 	Stream baadal.ConsoleStream
+
+	release func(context.Context) // gives a serial line back that nobody else holds; once
+}
+
+// openLines counts by VM who looks at its serial line or is about to.
+type openLines struct {
+	sync.Mutex
+	open map[int64]int
 }
 
 // viewable is the rule for looking at a VM: also while a task changes it.
@@ -103,22 +110,47 @@ func (s *Service) OpenConsole(ctx context.Context, a baadal.Actor, ticket string
 			return err
 		}
 		c.Kind = kind
-		if err := s.holdLine(tx, c); err != nil {
-			return err
+		if c.release == nil { // this may run again
+			c.release = s.enterLine(c)
 		}
+		return s.holdLine(tx, c)
+	})
+	if err != nil {
+		if c.release != nil {
+			c.release(ctx)
+		}
+		return c, err
+	}
+	if c.Stream, err = s.opt.Consoles.Open(ctx, host, c.VM.UUID, c.Kind); err != nil {
+		c.release(ctx)
+		return c, hideHosts(a, err)
+	}
+	// Nobody looks at a console without a line of history.
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
 		return event(tx, a, baadal.Event{
-			Subject: vmSubject(c.VM), Version: c.VM.Generation, What: string(kind) + " console opened",
+			Subject: vmSubject(c.VM), Version: c.VM.Generation, What: string(c.Kind) + " console opened",
 			OwnerID: c.VM.OwnerID, OrganisationID: c.VM.OrganisationID,
 		}, nil)
 	})
 	if err != nil {
+		_ = c.Stream.Close()
+		c.release(ctx)
 		return c, err
 	}
-	if c.Stream, err = s.opt.Consoles.Open(ctx, host, c.VM.UUID, c.Kind); err != nil {
-		s.releaseLine(ctx, c)
-		return c, hideHosts(a, err)
-	}
 	return c, nil
+}
+
+// enterLine counts one more who holds the serial line open, before it is
+// claimed; what it returns counts him off, and gives the line back with the last.
+func (s *Service) enterLine(c Console) (leave func(context.Context)) {
+	if c.Kind != baadal.ConsoleSerial {
+		return func(context.Context) {}
+	}
+	s.lines.Lock()
+	defer s.lines.Unlock()
+	s.lines.open[c.VM.ID]++
+	var once sync.Once
+	return func(ctx context.Context) { once.Do(func() { s.leaveLine(ctx, c) }) }
 }
 
 // holdLine claims a serial line, which only one controller can read.
@@ -134,10 +166,15 @@ func (s *Service) holdLine(tx *store.Tx, c Console) error {
 	return err
 }
 
-func (s *Service) releaseLine(ctx context.Context, c Console) {
-	if c.Kind != baadal.ConsoleSerial || s.opt.Consoles.Viewers(c.VM.UUID) > 0 {
+// leaveLine gives a serial line back unless somebody else holds it open. Who
+// comes meanwhile waits, so that the line is not taken away from him.
+func (s *Service) leaveLine(ctx context.Context, c Console) {
+	s.lines.Lock()
+	defer s.lines.Unlock()
+	if s.lines.open[c.VM.ID]--; s.lines.open[c.VM.ID] > 0 {
 		return
 	}
+	delete(s.lines.open, c.VM.ID)
 	// The request is over; when this fails the line is free a little later.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
@@ -164,15 +201,21 @@ func (s *Service) KeepConsole(ctx context.Context, a baadal.Actor, c Console) er
 // EndConsole is called after a console's stream was closed. It tells what is to
 // be said to who looked, if the VM ended it.
 func (s *Service) EndConsole(ctx context.Context, a baadal.Actor, c Console) baadal.ConsoleEnd {
-	s.releaseLine(ctx, c)
+	c.release(ctx)
 	var vm baadal.VM
 	err := s.db.View(ctx, func(tx *store.Tx) (err error) {
 		vm, err = tx.VM(c.VM.ID)
 		return err
 	})
+	refused := baadal.KindOf(err) == baadal.NotFound
+	if err == nil {
+		refused = !a.Reaches(baadal.ActionVMConsole, vm.OrganisationID, vm.OwnerID, vm.RequesterID)
+	}
 	switch {
-	case err != nil || !a.Reaches(baadal.ActionVMConsole, vm.OrganisationID, vm.OwnerID, vm.RequesterID):
+	case refused:
 		return baadal.ConsoleEnd{Code: baadal.ConsoleRefused, Reason: "you may not see " + c.VM.Name + " any more"}
+	case err != nil: // nobody can say now
+		return baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: "the server has a moment of trouble"}
 	case vm.State != baadal.VMRunning && vm.State != baadal.VMPaused:
 		return baadal.ConsoleEnd{Code: baadal.ConsoleOff, Reason: c.VM.Name + " is " + vm.State.String()}
 	}

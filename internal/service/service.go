@@ -46,6 +46,7 @@ type Service struct {
 	limiter *auth.Limiter
 
 	instance string // tells this process from others, for a while
+	lines    openLines
 }
 
 // New makes the service on a store and the queue that does the work.
@@ -59,7 +60,7 @@ func New(db *store.DB, queue *task.Queue, opt Options) *Service {
 	return &Service{
 		db: db, queue: queue, opt: opt, log: opt.Logger,
 		hasher: auth.NewHasher(auth.Params{}), limiter: auth.NewLimiter(auth.LimiterConfig{}),
-		instance: rand.Text(),
+		instance: rand.Text(), lines: openLines{open: map[int64]int{}},
 	}
 }
 

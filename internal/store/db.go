@@ -14,6 +14,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -99,7 +100,7 @@ func joinClose(err error, db *DB) error {
 }
 
 // Close waits for running transactions, ends the listener and gives the lock
-// of a SQLite file back. Subscribers are not woken any more.
+// of a SQLite file back. Subscribers are not woken any more. It may be called again.
 func (db *DB) Close() error {
 	db.stop()
 	db.background.Wait()
@@ -113,7 +114,7 @@ func (db *DB) Close() error {
 		}
 	}
 	if db.lock != nil {
-		if err := db.lock.Close(); err != nil && first == nil {
+		if err := db.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) && first == nil {
 			first = fmt.Errorf("unlock database: %w", err)
 		}
 	}
