@@ -73,6 +73,7 @@ type BackupMachine struct {
 	RAMMiB   int          `json:"ram_mib"`
 	Template string       `json:"template"`
 	Network  string       `json:"network"`
+	Networks []string     `json:"networks,omitempty" doc:"Of its NICs beside the first one."`
 	Purpose  string       `json:"purpose,omitempty"`
 	SSHKeys  []string     `json:"ssh_keys,omitempty"`
 	Disks    []BackupDisk `json:"disks"`

@@ -56,6 +56,7 @@ type Address struct {
 	IP        string `json:"ip"`
 	MAC       string `json:"mac"`
 	VMID      int64  `json:"vm_id,omitempty" doc:"Its owner; 0 means free."`
+	NIC       int    `json:"nic,omitempty" doc:"Which of its owner's NICs has it; below 0 while that NIC is leaving the network."`
 }
 
 // Reservation ties an address to a MAC in the DHCP server.

@@ -106,6 +106,7 @@ type VM struct {
 	PurgeAfter *time.Time `json:"purge_after,omitempty" doc:"A deleted VM can be restored until then."`
 
 	// Shown of one VM, not in lists.
+	NICs     []NIC    `json:"nics,omitempty" doc:"Its network interfaces, the first one, whose network, address and MAC are above, too. Not in lists."`
 	Hosts    []string `json:"hosts,omitempty" doc:"Hosts that it may run on; any if there are none. Not in lists."`
 	Affinity []string `json:"affinity,omitempty" doc:"Groups that keep it together with other VMs or apart from them. Not in lists."`
 	Broken   []string `json:"broken_rules,omitempty" doc:"Which of these rules its place breaks, because they were changed later. Not in lists."`
@@ -136,6 +137,7 @@ type VMCreate struct {
 	Name      string   `json:"name" minLength:"1" maxLength:"30" doc:"Letters, digits, dash, underscore; starts with a letter or digit."`
 	Template  string   `json:"template" doc:"Name or id of the template."`
 	Network   string   `json:"network,omitempty" doc:"Name or id; the only network if there is one."`
+	Networks  []string `json:"networks,omitempty" maxItems:"7" doc:"Names or ids of further networks: a NIC each."`
 	Datastore string   `json:"datastore,omitempty" doc:"Name or id; the best one if empty."`
 	Host      string   `json:"host,omitempty" doc:"Name or id; the best one if empty."`
 	Owner     string   `json:"owner,omitempty" doc:"Username of the owner; the caller if empty."`

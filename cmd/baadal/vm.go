@@ -121,6 +121,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Task", taskRefText(v.Task)},
 		{"Address", strings.TrimSpace(v.Address + answered)},
 		{"Network", strings.TrimSuffix(fmt.Sprintf("%s, VLAN %d, MAC %s", v.Network, v.VLAN, v.MAC), ", MAC ")},
+		{"Further NICs", nicsText(v.NICs)},
 		{"Size", fmt.Sprintf("%s, %s memory, %s disk", plural(v.VCPUs, "vCPU"), mibText(v.RAMMiB), gibText(v.DiskGiB))},
 		{"Runs with", liveText(v)},
 		{"Host", v.Host},
@@ -142,6 +143,17 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Id", fmt.Sprintf("%d, %s", v.ID, v.UUID)},
 		{"Can", actionsText(v.Actions)},
 	})
+}
+
+// nicsText is one line about a VM's NICs beside the first one.
+func nicsText(all []baadal.NIC) string {
+	var parts []string
+	for _, n := range all {
+		if n.Index > 0 {
+			parts = append(parts, fmt.Sprintf("%d: %s in %s, VLAN %d, MAC %s", n.Index, n.Address, n.Network, n.VLAN, n.MAC))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // liveText says what a VM still runs with, until its next cold start.

@@ -24,6 +24,7 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 	var (
 		in   baadal.VMCreate
 		keys []string
+		nets []string
 		a    act[baadal.VM]
 		ram  = sizeFlag{unit: mib}
 		disk = sizeFlag{unit: gib}
@@ -39,6 +40,9 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 		DisableFlagsInUseLine: true, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.RAMMiB, in.DiskGiB = ram.value, disk.value
+			if len(nets) > 0 {
+				in.Network, in.Networks = nets[0], nets[1:]
+			}
 			files := keys
 			if !cmd.Flags().Changed("ssh-key") && in.Owner == "" {
 				files = c.defaultKeys()
@@ -56,7 +60,7 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&in.Template, "template", "t", "", "`name` of the template to start from")
-	f.StringVar(&in.Network, "network", "", "`name` of the network (the only one if there is one)")
+	f.StringSliceVar(&nets, "network", nil, "`name` of the network (the only one if there is one); may be repeated: a NIC each")
 	f.StringVar(&in.Host, "host", "", "`name` of the host (the best one)")
 	f.StringSliceVar(&in.Hosts, "hosts", nil, "the `hosts` that it may ever run on, with commas between them (any)")
 	f.StringSliceVar(&in.Affinity, "affinity", nil, "affinity `groups` that it joins, with commas between them")

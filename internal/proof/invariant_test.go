@@ -37,11 +37,19 @@ func (c *cloud) claimsAreRows(tb testing.TB, b book) {
 	sums := map[int64]baadal.Size{}
 	disks := map[int64]int64{}
 	addresses, ports, macs := map[int64]string{}, map[int]string{}, map[string]string{}
+	networks := map[string]string{}
 	for _, a := range b.Addresses {
-		if addresses[a.VMID] != "" {
-			tb.Errorf("vm %d has two addresses, %s and %s", a.VMID, addresses[a.VMID], a.IP)
+		in := fmt.Sprintf("vm %d in network %d", a.VMID, a.NetworkID)
+		if a.NIC < 0 || networks[in] != "" {
+			tb.Errorf("%s has %s on NIC %d beside %q", in, a.IP, a.NIC, networks[in])
 		}
-		addresses[a.VMID] = a.IP
+		if macs[a.MAC] != "" {
+			tb.Errorf("%s has the MAC %s of %s", a.IP, a.MAC, macs[a.MAC])
+		}
+		networks[in], macs[a.MAC] = a.IP, a.IP
+		if a.NIC == 0 {
+			addresses[a.VMID] = a.IP
+		}
 	}
 	for _, vm := range b.VMs {
 		disks[vm.DatastoreID] += int64(vm.DiskGiB)
@@ -56,10 +64,10 @@ func (c *cloud) claimsAreRows(tb testing.TB, b book) {
 		if vm.Address == "" || vm.Address != addresses[vm.ID] || vm.MAC == "" || vm.VNCPort == 0 {
 			tb.Errorf("%s has address %q (claimed: %q), MAC %q, port %d", vm.Name, vm.Address, addresses[vm.ID], vm.MAC, vm.VNCPort)
 		}
-		if ports[vm.VNCPort] != "" || macs[vm.MAC] != "" {
-			tb.Errorf("%s shares port %d with %q or MAC %s with %q", vm.Name, vm.VNCPort, ports[vm.VNCPort], vm.MAC, macs[vm.MAC])
+		if ports[vm.VNCPort] != "" || macs[vm.MAC] != vm.Address {
+			tb.Errorf("%s shares port %d with %q, or has not its address's MAC %s", vm.Name, vm.VNCPort, ports[vm.VNCPort], vm.MAC)
 		}
-		ports[vm.VNCPort], macs[vm.MAC] = vm.Name, vm.Name
+		ports[vm.VNCPort] = vm.Name
 		delete(addresses, vm.ID)
 	}
 	for id, ip := range addresses {

@@ -83,12 +83,15 @@ func (s *Service) restorable(tx *store.Tx, b baadal.Backup, in baadal.BackupRest
 			return cr, err
 		}
 	}
-	ref := in.Network
+	ref, more := in.Network, []string(nil)
 	if ref == "" {
-		ref = b.Machine.Network
+		ref, more = b.Machine.Network, b.Machine.Networks
 	}
 	if cr.network, err = pickNetwork(tx, ref); err != nil {
 		return cr, fieldOf(err, "network")
+	}
+	if cr.networks, err = moreNetworks(tx, cr.network, more); err != nil {
+		return cr, err
 	}
 	cr.want = placement.Want{VCPUs: b.Machine.VCPUs, RAMMiB: b.Machine.RAMMiB, DiskBytes: int64(b.Machine.GiB()) << 30, Datastore: cr.template.DatastoreID}
 	return cr, nil

@@ -129,6 +129,20 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 	if cr.network, err = tx.Network(parent.NetworkID); err != nil {
 		return plan, err
 	}
+	nics, err := tx.NICs(parent.ID)
+	if err != nil {
+		return plan, err
+	}
+	for _, n := range nics {
+		if n.Index == 0 {
+			continue
+		}
+		more, err := tx.Network(n.NetworkID)
+		if err != nil {
+			return plan, err
+		}
+		cr.networks = append(cr.networks, more)
+	}
 	room, err := readRoom(tx)
 	if err != nil {
 		return plan, err

@@ -17,6 +17,7 @@ type creation struct {
 	owner    baadal.User
 	template baadal.Template
 	network  baadal.Network
+	networks []baadal.Network // of its NICs beside the first one
 	want     placement.Want
 	settings baadal.SettingValues
 	uuid     string // of a domain that is adopted; a new one if empty
@@ -153,7 +154,28 @@ func resolvePeople(tx *store.Tx, a baadal.Actor, action baadal.Action, in baadal
 	if cr.network, err = pickNetwork(tx, in.Network); err != nil {
 		return fieldOf(err, "network")
 	}
-	return nil
+	cr.networks, err = moreNetworks(tx, cr.network, in.Networks)
+	return err
+}
+
+// moreNetworks finds the networks of a VM's NICs beside the first one: each is
+// another.
+func moreNetworks(tx *store.Tx, network baadal.Network, refs []string) (all []baadal.Network, err error) {
+	if len(refs) >= baadal.MaxNICs {
+		return nil, baadal.Errorf(baadal.Invalid, "%d networks are too many", len(refs)+1).WithField("networks").WithDetail("a VM can have %d NICs", baadal.MaxNICs)
+	}
+	taken := map[int64]bool{network.ID: true}
+	for _, ref := range refs {
+		n, err := pickNetwork(tx, ref)
+		if err != nil {
+			return nil, fieldOf(err, "networks")
+		}
+		if taken[n.ID] {
+			return nil, baadal.Errorf(baadal.Invalid, "network %s is given twice", n.Name).WithField("networks")
+		}
+		taken[n.ID], all = true, append(all, n)
+	}
+	return all, nil
 }
 
 // fieldOf says which field of the wish an error is about.
@@ -239,8 +261,10 @@ func claim(tx *store.Tx, a baadal.Actor, in baadal.VMCreate, cr creation, choice
 	if err := keepRules(tx, vm, cr.want.Rules); err != nil {
 		return vm, err
 	}
-	if _, err := tx.ClaimAddress(cr.network.ID, vm.ID); err != nil {
-		return vm, err
+	for i, n := range append([]baadal.Network{cr.network}, cr.networks...) {
+		if _, err := tx.ClaimNIC(n.ID, vm.ID, i); err != nil {
+			return vm, err
+		}
 	}
 	if _, err := tx.ClaimVNCPort(vm.ID, cr.settings.Int(baadal.SettingVNCFirst), cr.settings.Int(baadal.SettingVNCLast)); err != nil {
 		return vm, err

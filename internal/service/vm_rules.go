@@ -138,6 +138,9 @@ func presentRules(tx *store.Tx, a baadal.Actor, vm *baadal.VM) error {
 	broken, start := brokenBy(a, r, *vm), hideHosts(a, startRule(r, *vm))
 	present(a, vm)
 	vm.Affinity, vm.Broken = r.GroupNames(), broken
+	if vm.NICs, err = tx.NICs(vm.ID); err != nil {
+		return err
+	}
 	if seesHosts(a) {
 		vm.Hosts = r.HostNames()
 	}

@@ -7,18 +7,24 @@ import (
 	"baadal"
 )
 
-const addressColumns = `a.id, a.network_id, a.ip, a.mac, a.vm_id`
+const addressColumns = `a.id, a.network_id, a.ip, a.mac, a.vm_id, a.nic`
 
 func scanAddress(r row) (a baadal.Address, err error) {
 	var vm sql.NullInt64
-	err = r.Scan(&a.ID, &a.NetworkID, &a.IP, &a.MAC, &vm)
+	err = r.Scan(&a.ID, &a.NetworkID, &a.IP, &a.MAC, &vm, &a.NIC)
 	a.VMID = vm.Int64
 	return a, err
 }
 
-// ClaimAddress gives a VM the lowest free address of a network. A network with
-// none left is Exhausted, one that is being deleted a Conflict.
+// ClaimAddress gives a VM's first NIC the lowest free address of a network. A
+// network with none left is Exhausted, one that is being deleted a Conflict.
 func (tx *Tx) ClaimAddress(networkID, vmID int64) (baadal.Address, error) {
+	return tx.ClaimNIC(networkID, vmID, 0)
+}
+
+// ClaimNIC is ClaimAddress for any of a VM's NICs. One that has an address is a
+// Conflict.
+func (tx *Tx) ClaimNIC(networkID, vmID int64, nic int) (baadal.Address, error) {
 	name, err := tx.claimable(networkID)
 	if err != nil {
 		return baadal.Address{}, err
@@ -30,7 +36,7 @@ func (tx *Tx) ClaimAddress(networkID, vmID int64) (baadal.Address, error) {
 		for _, lock := range []string{tx.skipLocked(), tx.forUpdate()} {
 			a, err := scanAddress(tx.queryRow(lowest+lock, networkID))
 			if err == nil {
-				return tx.claim(a, vmID)
+				return tx.claim(a, vmID, nic)
 			}
 			if !isNoRows(err) {
 				return a, fmt.Errorf("find free address: %w", err)
@@ -47,9 +53,13 @@ func (tx *Tx) ClaimAddress(networkID, vmID int64) (baadal.Address, error) {
 	}
 }
 
-// ClaimAddressIP gives a VM one certain address, as it had before it was
-// deleted. An address that is taken is a Conflict.
+// ClaimAddressIP gives a VM's first NIC one certain address, as it had before
+// it was deleted. An address that is taken is a Conflict.
 func (tx *Tx) ClaimAddressIP(networkID int64, ip string, vmID int64) (baadal.Address, error) {
+	return tx.claimIP(networkID, ip, vmID, 0)
+}
+
+func (tx *Tx) claimIP(networkID int64, ip string, vmID int64, nic int) (baadal.Address, error) {
 	if _, err := tx.claimable(networkID); err != nil {
 		return baadal.Address{}, err
 	}
@@ -63,7 +73,7 @@ func (tx *Tx) ClaimAddressIP(networkID int64, ip string, vmID int64) (baadal.Add
 	if a.VMID != 0 {
 		return a, baadal.Errorf(baadal.Conflict, "the address %s belongs to another VM by now", ip).WithCode("address_taken")
 	}
-	return tx.claim(a, vmID)
+	return tx.claim(a, vmID, nic)
 }
 
 // claimable keeps a network from being deleted until the transaction ends, and
@@ -80,47 +90,91 @@ func (tx *Tx) claimable(networkID int64) (name string, err error) {
 	return name, nil
 }
 
-func (tx *Tx) claim(a baadal.Address, vmID int64) (baadal.Address, error) {
-	n, err := tx.affected(`UPDATE addresses SET vm_id = $1 WHERE id = $2 AND vm_id IS NULL`, vmID, a.ID)
+func (tx *Tx) claim(a baadal.Address, vmID int64, nic int) (baadal.Address, error) {
+	n, err := tx.affected(`UPDATE addresses SET vm_id = $1, nic = $2 WHERE id = $3 AND vm_id IS NULL`, vmID, nic, a.ID)
 	switch {
 	case violated(err) != "":
-		return a, baadal.Errorf(baadal.Conflict, "the VM has an address already").WithCode("has_address")
+		return a, baadal.Errorf(baadal.Conflict, "the VM's NIC %d has an address already", nic).WithCode("has_address")
 	case err != nil:
 		return a, fmt.Errorf("claim address: %w", err)
 	case n == 0:
 		return a, fmt.Errorf("claim address %s: it was locked and yet claimed by another", a.IP)
 	}
-	a.VMID = vmID
+	a.VMID, a.NIC = vmID, nic
 	return a, nil
 }
 
-// ReclaimAddress gives a VM that is restored its old address if that is free,
-// and the lowest free one if it is not.
+// ReclaimAddress gives a VM that is restored its old addresses where they are
+// free, and the lowest free ones where they are not: its first NIC one of the
+// network, the others of those that they were in. One whose network is gone is
+// left out.
 func (tx *Tx) ReclaimAddress(networkID, vmID int64) error {
-	var last string
-	if err := tx.queryRow(`SELECT last_ip FROM vms WHERE id = $1`, vmID).Scan(&last); err != nil {
+	var last, others string
+	if err := tx.queryRow(`SELECT last_ip, last_nics FROM vms WHERE id = $1`, vmID).Scan(&last, &others); err != nil {
 		return notFound(err, "vm", vmID)
 	}
-	if last != "" {
-		_, err := tx.ClaimAddressIP(networkID, last, vmID)
+	nics, err := decode[lastNIC](others)
+	if err != nil {
+		return err
+	}
+	if err := tx.reclaim(vmID, lastNIC{Network: networkID, IP: last}); err != nil {
+		return err
+	}
+	for _, n := range nics {
+		there, err := tx.count(`SELECT COUNT(*) FROM networks WHERE id = $1 AND deleting = 0`, n.Network)
+		if err != nil {
+			return fmt.Errorf("look for network: %w", err)
+		}
+		if there == 0 {
+			continue
+		}
+		if err := tx.reclaim(vmID, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastNIC is what is remembered of a NIC whose address was given back.
+type lastNIC struct {
+	NIC     int    `json:"nic"`
+	Network int64  `json:"network"`
+	IP      string `json:"ip"`
+}
+
+func (tx *Tx) reclaim(vmID int64, n lastNIC) error {
+	if n.IP != "" {
+		_, err := tx.claimIP(n.Network, n.IP, vmID, n.NIC)
 		if kind := baadal.KindOf(err); kind != baadal.Conflict && kind != baadal.NotFound {
 			return err
 		}
 	}
-	_, err := tx.ClaimAddress(networkID, vmID)
+	_, err := tx.ClaimNIC(n.Network, vmID, n.NIC)
 	return err
 }
 
-// ReleaseAddress gives a VM's address back, and remembers which one it was.
-// Idempotent.
+// ReleaseAddress gives the addresses of all of a VM's NICs back, and remembers
+// which they were. Idempotent.
 func (tx *Tx) ReleaseAddress(vmID int64) error {
-	_, err := tx.exec(`UPDATE vms SET last_ip = (SELECT ip FROM addresses WHERE vm_id = $1)
-		WHERE id = $2 AND EXISTS (SELECT 1 FROM addresses WHERE vm_id = $3)`, vmID, vmID, vmID)
+	nics, err := tx.NICs(vmID)
 	if err != nil {
-		return fmt.Errorf("remember address: %w", err)
+		return err
 	}
-	if _, err := tx.exec(`UPDATE addresses SET vm_id = NULL WHERE vm_id = $1`, vmID); err != nil {
-		return fmt.Errorf("release address: %w", err)
+	first, others := "", []lastNIC{}
+	for _, n := range nics {
+		if n.Index == 0 {
+			first = n.Address
+			continue
+		}
+		others = append(others, lastNIC{NIC: n.Index, Network: n.NetworkID, IP: n.Address})
+	}
+	if len(nics) > 0 {
+		if _, err := tx.exec(`UPDATE vms SET last_ip = $1, last_nics = $2 WHERE id = $3`, first, encode(others), vmID); err != nil {
+			return fmt.Errorf("remember addresses: %w", err)
+		}
+	}
+	if _, err := tx.exec(`UPDATE addresses SET vm_id = NULL, nic = 0 WHERE vm_id = $1`, vmID); err != nil {
+		return fmt.Errorf("release addresses: %w", err)
 	}
 	return nil
 }

@@ -265,6 +265,15 @@ func (tx *Tx) BackupOf(vm baadal.VM) (b baadal.Backup, occupied int64, err error
 			Purpose: vm.Purpose, SSHKeys: vm.SSHKeys,
 		},
 	}
+	nics, err := tx.NICs(vm.ID)
+	if err != nil {
+		return b, 0, err
+	}
+	for _, n := range nics {
+		if n.Index > 0 {
+			b.Machine.Networks = append(b.Machine.Networks, n.Network)
+		}
+	}
 	for _, k := range append([]baadal.Disk{first}, extra...) {
 		if !k.First() && k.State != baadal.DiskAttached {
 			continue

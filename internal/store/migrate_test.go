@@ -89,6 +89,11 @@ var migrationData = []struct {
 			LEFT JOIN console_tickets c ON c.vm_id = v.id LEFT JOIN console_lines l ON l.vm_id = v.id GROUP BY v.name`,
 		want: "before 0 0",
 	},
+	{ // NICs: the VM from before has its address on the first one
+		before: `INSERT INTO addresses (id, network_id, ip, ip_num, mac, vm_id) VALUES (9001, 9001, '10.0.0.1', 167772161, 'A2:00:00:00:00:01', 9001)`,
+		after:  `SELECT v.name || ' ' || a.ip || ' ' || CAST(a.nic AS TEXT) || ' ' || v.last_nics FROM vms v JOIN addresses a ON a.vm_id = v.id`,
+		want:   "before 10.0.0.1 0 []",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

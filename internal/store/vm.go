@@ -136,7 +136,7 @@ func vmList(vis baadal.Visibility) listSpec {
 			},
 			"host": named("v.host_id", "hosts", "name"), "owner": named("v.owner_id", "users", "username"),
 			"org": named("v.organisation_id", "organisations", "name"), "template": named("v.template_id", "templates", "name"),
-			"network": named("v.network_id", "networks", "name"), "domain": named("v.network_id", "networks", "name"),
+			"network": vmsInNetwork, "domain": vmsInNetwork,
 			"datastore": named("v.datastore_id", "datastores", "name"), "cdrom": named("v.cdrom_id", "templates", "name"), "autostart": equals("v.autostart"), "name": equalsFold("v.name"),
 			"address": func(s string) (cond, error) { return is("v.id IN (SELECT vm_id FROM addresses WHERE ip = ?)", s), nil },
 			"mac": func(s string) (cond, error) {
@@ -157,6 +157,13 @@ func vmList(vis baadal.Visibility) listSpec {
 			"template": {expr: "v.template_id", table: "templates"}, "organisation": {expr: "v.organisation_id", table: "organisations"},
 		},
 	}
+}
+
+// vmsInNetwork finds the VMs with any NIC in a network, and deleted ones whose
+// first NIC was in it.
+func vmsInNetwork(name string) (cond, error) {
+	return is(`(v.network_id IN (SELECT id FROM networks WHERE name = ?) OR v.id IN
+		(SELECT a.vm_id FROM addresses a JOIN networks n ON n.id = a.network_id WHERE n.name = ? AND a.vm_id IS NOT NULL AND a.nic > 0))`, name, name), nil
 }
 
 var addressLike = regexp.MustCompile(`^[0-9]+\.[0-9.]*$`)

@@ -19,7 +19,7 @@ const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, v
 	v.answered_at, v.placement, v.purpose, v.ssh_keys, v.created_at, v.updated_at, v.deleted_at, v.purge_after, v.base_id, v.disk_file,
 	v.live_vcpus, v.live_ram_mib, v.hot_cpus, v.boot, v.autostart, v.cdrom_id, v.max_ram_mib, a.ip, a.mac, p.port`
 
-const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id LEFT JOIN vnc_ports p ON p.vm_id = v.id`
+const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id AND a.nic = 0 LEFT JOIN vnc_ports p ON p.vm_id = v.id`
 
 // vmNameColumns are the names, read with vmNameJoins.
 const vmNameColumns = `, u.username, o.name, h.name, h.state, d.name, m.name, n.name, n.vlan, COALESCE(cd.name, ''), ` + taskRefColumns

@@ -142,17 +142,8 @@ func (c *comparison) compareVMs() {
 				Repair: "write down what is seen",
 			})
 		}
-		tag, plugged := c.seen.vlans[vm.HostID][strings.ToUpper(vm.MAC)]
-		if d.State == baadal.VMRunning && (!plugged || tag != vm.VLAN) {
-			seen := fmt.Sprintf("tag %d", tag)
-			if !plugged {
-				seen = "no port with its MAC"
-			} else if tag == 0 {
-				seen = "no tag: it sees every VLAN"
-			}
-			c.add(baadal.Difference{
-				Kind: baadal.DiffWrongVLAN, Subject: vmSubject(vm), Host: vm.Host, Stored: fmt.Sprintf("tag %d", vm.VLAN), Seen: seen,
-			})
+		if d.State == baadal.VMRunning {
+			c.compareNICs(vm)
 		}
 	}
 }

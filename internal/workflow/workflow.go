@@ -67,7 +67,7 @@ type place struct {
 	host     baadal.Host
 	store    baadal.Datastore
 	template baadal.Template
-	network  baadal.Network
+	nics     []baadal.NIC // the first one first
 	password string
 	disks    []diskAt              // the first one first
 	disc     string                // path of the image in its CD drive
@@ -103,7 +103,7 @@ func loadPlace(tx *store.Tx, id int64) (p place, err error) {
 			return p, err
 		}
 	}
-	if p.network, err = tx.Network(p.vm.NetworkID); err != nil {
+	if p.nics, err = tx.NICs(p.vm.ID); err != nil {
 		return p, err
 	}
 	p.password, err = tx.Secret(p.vm.ID)
@@ -112,6 +112,10 @@ func loadPlace(tx *store.Tx, id int64) (p place, err error) {
 
 // domain is the VM as the hypervisor is told to define it.
 func (w *Workflows) domain(p place) baadal.Domain {
+	nics := make([]baadal.DomainNIC, len(p.nics))
+	for i := range p.nics {
+		nics[i] = p.nics[i].Domain()
+	}
 	return baadal.Domain{
 		UUID: p.vm.UUID, Name: p.vm.Identity, VMID: p.vm.ID, Virt: p.host.Virt,
 		VCPUs: p.vm.VCPUs, MaxVCPUs: baadal.VCPUHeadroom(p.vm.VCPUs), RAMMiB: p.vm.RAMMiB,
@@ -122,7 +126,7 @@ func (w *Workflows) domain(p place) baadal.Domain {
 
 		MaxRAMMiB: p.vm.MaxRAMMiB,
 
-		NICs:    []baadal.DomainNIC{{MAC: p.vm.MAC, Network: p.network.Bridge, Portgroup: p.network.Portgroup, VLAN: p.network.VLAN}},
+		NICs:    nics,
 		Console: baadal.ConsoleFolder(p.vm.UUID),
 	}
 }
