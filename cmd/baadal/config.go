@@ -39,15 +39,20 @@ type tlsConfig struct {
 }
 
 type dhcpConfig struct {
-	Kind       string   `yaml:"kind"` // isc or none
-	Address    string   `yaml:"address"`
+	Kind       string   `yaml:"kind"`    // isc, kea or none
+	Address    string   `yaml:"address"` // or localBox
 	User       string   `yaml:"user"`
 	HostKey    string   `yaml:"host_key"`
 	File       string   `yaml:"file"`
 	MainConfig string   `yaml:"main_config"`
 	Restart    []string `yaml:"restart"`
 	Status     []string `yaml:"status"`
+	Socket     string   `yaml:"socket"`
 }
+
+// localBox is the address of a DHCP server beside the controller: its files are
+// written and its commands run without SSH.
+const localBox = "local"
 
 type logConfig struct {
 	Level  string `yaml:"level"`
@@ -145,15 +150,26 @@ func (c *config) complete() error {
 func (c *config) checkDHCP(bad func(key, format string, args ...any)) {
 	switch c.DHCP.Kind {
 	case "none":
-	case "isc":
+	case "isc", "kea":
 		if c.DHCP.Address == "" {
-			bad("dhcp.address", "where is the DHCP server? Give the address of its sshd")
+			bad("dhcp.address", "where is the DHCP server? Give the address of its sshd, or %s", localBox)
 		}
-		if c.DHCP.HostKey == "" {
+		if c.DHCP.HostKey == "" && c.DHCP.Address != localBox {
 			bad("dhcp.host_key", "pin the key of its sshd: ssh-keyscan -t ed25519 %s", c.DHCP.Address)
 		}
+		if c.DHCP.Kind == "isc" && c.DHCP.Socket != "" {
+			bad("dhcp.socket", "ISC dhcpd has none")
+		}
+		if c.DHCP.Kind == "kea" && len(c.DHCP.Status) > 0 {
+			bad("dhcp.status", "Kea is asked on its control socket: see dhcp.socket")
+		}
+		for key, path := range map[string]string{"dhcp.file": c.DHCP.File, "dhcp.main_config": c.DHCP.MainConfig, "dhcp.socket": c.DHCP.Socket} {
+			if path != "" && !filepath.IsAbs(path) {
+				bad(key, "%q is not an absolute path", path)
+			}
+		}
 	default:
-		bad("dhcp.kind", "%q is not isc or none", c.DHCP.Kind)
+		bad("dhcp.kind", "%q is not isc, kea or none", c.DHCP.Kind)
 	}
 }
 

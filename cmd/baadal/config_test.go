@@ -165,9 +165,33 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		t.Errorf("the password of the database is told: %v", err)
 	}
 	c = defaultConfig()
-	c.DHCP.Kind = "kea"
+	c.DHCP.Kind = "dnsmasq"
 	if err := c.complete(); err == nil || !strings.HasPrefix(err.Error(), "dhcp.kind: ") {
 		t.Errorf("an unknown kind of DHCP server: %v", err)
+	}
+}
+
+func TestDHCPServers(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		in   dhcpConfig
+		want string // beginning of the error
+	}{
+		"Kea by SSH":          {in: dhcpConfig{Kind: "kea", Address: "10.0.0.2", HostKey: "ssh-ed25519 AAAA", Socket: "/run/kea/s"}},
+		"Kea here":            {in: dhcpConfig{Kind: "kea", Address: "local"}},
+		"ISC here":            {in: dhcpConfig{Kind: "isc", Address: "local", Status: []string{"pidof", "dhcpd"}}},
+		"no key":              {dhcpConfig{Kind: "kea", Address: "10.0.0.2"}, "dhcp.host_key: "},
+		"nowhere":             {dhcpConfig{Kind: "kea", HostKey: "ssh-ed25519 AAAA"}, "dhcp.address: "},
+		"a socket of ISC":     {dhcpConfig{Kind: "isc", Address: "local", Socket: "/run/x"}, "dhcp.socket: "},
+		"a status of Kea":     {dhcpConfig{Kind: "kea", Address: "local", Status: []string{"true"}}, "dhcp.status: "},
+		"a file of somewhere": {dhcpConfig{Kind: "kea", Address: "local", File: "baadal.json"}, "dhcp.file: "},
+	} {
+		c := defaultConfig()
+		c.DHCP = x.in
+		err := c.complete()
+		if (err == nil) != (x.want == "") || err != nil && !strings.HasPrefix(err.Error(), x.want) {
+			t.Errorf("%s: %v, want %q", name, err, x.want)
+		}
 	}
 }
 

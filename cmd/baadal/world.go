@@ -44,12 +44,25 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 		consoles: lines, screens: hosts,
 		close: func() { lines.Close(); hosts.Close(); pool.Close() },
 	}
-	if cfg.DHCP.Kind == "isc" {
-		// The box is reached as a host is, with an id that no host has.
-		box := baadal.Host{ID: -1, Name: "the DHCP server", Address: cfg.DHCP.Address, SSHUser: cfg.DHCP.User, HostKey: cfg.DHCP.HostKey}
-		w.systems.DHCP = dhcp.NewISC(pool, box, dhcp.Options{File: cfg.DHCP.File, MainConfig: cfg.DHCP.MainConfig, Restart: cfg.DHCP.Restart, Status: cfg.DHCP.Status})
+	if cfg.DHCP.Kind != "none" {
+		w.systems.DHCP = openDHCP(cfg.DHCP, pool)
 	}
 	return w, nil
+}
+
+// openDHCP is the DHCP server of the configuration. Its box is reached as a host
+// is, with an id that no host has, unless it is this machine.
+func openDHCP(c dhcpConfig, pool *ssh.Pool) *dhcp.Server {
+	box := baadal.Host{ID: -1, Name: "the DHCP server", Address: c.Address, SSHUser: c.User, HostKey: c.HostKey}
+	var runner dhcp.Runner = pool
+	if c.Address == localBox {
+		box.Address, runner = "this machine", dhcp.Local{}
+	}
+	o := dhcp.Options{File: c.File, MainConfig: c.MainConfig, Restart: c.Restart, Status: c.Status, Socket: c.Socket}
+	if c.Kind == "kea" {
+		return dhcp.NewKea(runner, box, o)
+	}
+	return dhcp.NewISC(runner, box, o)
 }
 
 // simulated is a world of so many hosts that exist only in a file.

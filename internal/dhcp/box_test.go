@@ -31,29 +31,64 @@ var boxHost = baadal.Host{ID: 9, Name: "dhcpbox"}
 // box is a DHCP box: a network namespace with a real dhcpd, and another one with
 // a client, joined by a cable.
 type box struct {
+	server
 	t      *testing.T
 	dir    string
-	server int // pids that hold the namespaces
+	holder int // pids that hold the namespaces
 	client int
 
 	killAfter time.Duration // SIGKILL each command and all it started then; 0 is never
 }
 
-const mainConfig = `default-lease-time 600;
+// server is what a kind of DHCP server needs in a box.
+type server struct {
+	kind    string
+	program string // an absolute path
+	main    string // name of the main configuration
+	config  string // its text, with the box's folder for each %[1]s
+	ours    string // name of our file
+	empty   string // what it holds at first
+	start   string // a line of shell, in the box's folder
+	make    func(dhcp.Runner, baadal.Host, dhcp.Options) *dhcp.Server
+	parse   func([]byte) ([]baadal.Reservation, error)
+}
+
+var servers = []server{
+	{
+		kind: "isc", program: "/usr/sbin/dhcpd", main: "dhcpd.conf", ours: "baadal.conf", make: dhcp.NewISC, parse: dhcp.ParseISC,
+		config: `default-lease-time 600;
 authoritative;
 subnet 192.168.10.0 netmask 255.255.255.0 { option routers 192.168.10.254; }
-include "%s";
-`
+include "%[1]s/baadal.conf";
+`,
+		start: `: >>leases; dhcpd -4 -q -cf dhcpd.conf -lf "$PWD/leases" -pf "$PWD/pid" -user root -group root d0 || exit 1`,
+	},
+	{
+		kind: "kea", program: "/usr/sbin/kea-dhcp4", main: "kea-dhcp4.conf", ours: "baadal.json", empty: "[]\n", make: dhcp.NewKea, parse: dhcp.ParseKea,
+		config: `{ "Dhcp4": { # somebody's
+  "interfaces-config": { "interfaces": [ "d0" ] },
+  "control-socket": { "socket-type": "unix", "socket-name": "%[1]s/socket" },
+  "hooks-libraries": [ { "library": "/usr/lib/x86_64-linux-gnu/kea/hooks/libdhcp_lease_cmds.so" } ],
+  "lease-database": { "type": "memfile", "name": "%[1]s/leases", "lfc-interval": 0 },
+  "authoritative": true,
+  "host-reservation-identifiers": [ "hw-address" ],
+  "reservations-global": true, "reservations-in-subnet": false,
+  "reservations": <?include "%[1]s/baadal.json"?>,
+  "subnet4": [ { "id": 10, "subnet": "192.168.10.0/24", "option-data": [ { "name": "routers", "data": "192.168.10.254" } ] } ]
+} }
+`,
+		start: `rm -f *.pid; KEA_LOCKFILE_DIR=none KEA_PIDFILE_DIR="$PWD" kea-dhcp4 -c kea-dhcp4.conf >kea.log 2>&1 & echo $! >pid; sleep 0.2`,
+	},
+}
 
 // restartScript is what the box's service manager would do.
 const restartScript = `#!/bin/sh
 cd %s
 [ ! -e broken ] || { echo "the unit is broken"; exit 1; }
 if [ -s pid ]; then kill -9 "$(cat pid)" 2>/dev/null; fi
-: >>leases
 rm -f pid
 echo restart >>restarts
-dhcpd -4 -q -cf dhcpd.conf -lf "$PWD/leases" -pf "$PWD/pid" -user root -group root d0 || exit 1
+nsenter -t %d -n sh ./start || exit 1
 for i in 1 2 3 4 5 6 7 8 9 10; do [ -s pid ] && kill -0 "$(cat pid)" && exit 0; sleep 0.1; done
 exit 1
 `
@@ -62,22 +97,34 @@ const statusScript = `#!/bin/sh
 cd %s; [ -s pid ] && grep -q '^State:.[RSD]' "/proc/$(cat pid)/status"
 `
 
-// newBox makes a box. The server is not started.
-func newBox(t *testing.T) *box {
+// onServers runs a test with each kind of server.
+func onServers(t *testing.T, test func(t *testing.T, b *box)) {
 	t.Helper()
-	needs.Programs(t, "/usr/sbin/dhcpd", "unshare", "nsenter", "ip", "setsid", "flock")
+	for _, s := range servers {
+		t.Run(s.kind, func(t *testing.T) {
+			t.Parallel()
+			test(t, newBox(t, s))
+		})
+	}
+}
+
+// newBox makes a box. The server is not started.
+func newBox(t *testing.T, s server) *box {
+	t.Helper()
+	needs.Programs(t, s.program, "unshare", "nsenter", "ip", "setsid", "flock", "perl")
 	if os.Geteuid() != 0 {
 		needs.Skip(t, "network namespaces need root")
 	}
-	b := &box{t: t, dir: t.TempDir()}
-	b.server, b.client = b.namespace(), b.namespace()
-	b.ip(b.server, "link", "add", "d0", "type", "veth", "peer", "name", "c0", "netns", strconv.Itoa(b.client))
-	b.ip(b.server, "addr", "add", "192.168.10.1/24", "dev", "d0")
-	b.ip(b.server, "link", "set", "d0", "up")
+	b := &box{server: s, t: t, dir: t.TempDir()}
+	b.holder, b.client = b.namespace(), b.namespace()
+	b.ip(b.holder, "link", "add", "d0", "type", "veth", "peer", "name", "c0", "netns", strconv.Itoa(b.client))
+	b.ip(b.holder, "addr", "add", "192.168.10.1/24", "dev", "d0")
+	b.ip(b.holder, "link", "set", "d0", "up")
 	b.ip(b.client, "link", "set", "c0", "up")
-	b.write("dhcpd.conf", fmt.Sprintf(mainConfig, b.file("baadal.conf")))
-	b.write("baadal.conf", "")
-	b.write("restart", fmt.Sprintf(restartScript, b.dir))
+	b.write(s.main, fmt.Sprintf(s.config, b.dir))
+	b.write(s.ours, s.empty)
+	b.write("restart", fmt.Sprintf(restartScript, b.dir, b.holder))
+	b.write("start", s.start+"\n")
 	b.write("status", fmt.Sprintf(statusScript, b.dir))
 	t.Cleanup(func() {
 		if pid, _ := strconv.Atoi(strings.TrimSpace(b.read("pid"))); pid > 1 {
@@ -128,13 +175,68 @@ func (b *box) read(name string) string {
 	return string(text)
 }
 
-func (b *box) restarts() int { return strings.Count(b.read("restarts"), "\n") }
+// loads counts how often the server has read its files.
+func (b *box) loads() int {
+	return strings.Count(b.read("restarts"), "\n") + strings.Count(b.read("kea.log"), "Received command 'config-reload'")
+}
 
-func (b *box) isc() *dhcp.ISC {
-	return dhcp.NewISC(b, boxHost, dhcp.Options{
-		File: b.file("baadal.conf"), MainConfig: b.file("dhcpd.conf"),
+// dhcp is the box's server, over whatever way its commands go.
+func (b *box) dhcp(over dhcp.Runner) *dhcp.Server {
+	return b.make(over, boxHost, dhcp.Options{
+		File: b.file(b.ours), MainConfig: b.file(b.main), Socket: b.file("socket"),
 		Restart: []string{b.file("restart"), "with", "an 'argument'"}, Status: []string{b.file("status")},
 	})
+}
+
+// clean says what an Apply left beside its file that should have gone.
+func (b *box) clean() {
+	b.t.Helper()
+	for _, end := range []string{".old", ".new", ".old.new", ".log"} {
+		if _, err := os.Stat(b.file(b.ours + end)); err == nil {
+			b.t.Errorf("%s is left", b.ours+end)
+		}
+	}
+}
+
+// broken is a main configuration with a mistake of somebody's at its end.
+func (b *box) broken(main string) string { return main + "subnet 10.0.0.0 nonsense {\n" }
+
+// mistake is how the server's parser names the place.
+func (b *box) mistake(main string) string {
+	line := strings.Count(main, "\n") + 1
+	if b.kind == "isc" {
+		return fmt.Sprintf("%s line %d: Expecting netmask", b.file(b.main), line)
+	}
+	return fmt.Sprintf("%s:%d.1: Invalid character: s", b.file(b.main), line)
+}
+
+// without is a main configuration that does not include our file.
+func (b *box) without(main string) string {
+	if b.kind == "isc" {
+		return strings.Replace(main, "include", "# include", 1)
+	}
+	return strings.Replace(main, `"reservations": `, `# "reservations": `, 1)
+}
+
+// rival is a main configuration that is valid, and not with reservation 300.
+func (b *box) rival(main string) string {
+	if b.kind == "isc" { // a host of the same name
+		return main + "host ip-10-0-1-44 { hardware ethernet 02:00:00:00:00:01; }\n"
+	}
+	// reservations of a subnet that does not have it
+	include := fmt.Sprintf(`"reservations": <?include "%s"?>,`, b.file(b.ours))
+	main = strings.Replace(main, include, "", 1)
+	return strings.Replace(main, `"subnet4": [ {`, `"subnet4": [ { `+include, 1)
+}
+
+// kill ends the server as a crash would.
+func (b *box) kill() {
+	b.t.Helper()
+	pid, _ := strconv.Atoi(strings.TrimSpace(b.read("pid")))
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		b.t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
 }
 
 var errKilled = errors.New("killed by the test")
@@ -142,7 +244,7 @@ var errKilled = errors.New("killed by the test")
 // Run runs a command in the server's namespace, in a session of its own.
 func (b *box) Run(ctx context.Context, _ baadal.Host, c ssh.Command) (ssh.Result, error) {
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(b.server), "-n"}, c.Argv...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(b.holder), "-n"}, c.Argv...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -168,15 +270,28 @@ func (b *box) Run(ctx context.Context, _ baadal.Host, c ssh.Command) (ssh.Result
 
 // offer asks the running server for an address as a client with this MAC
 // address would, and returns "" if none is offered.
-func (b *box) offer(mac string) string {
+func (b *box) offer(mac string) string { return b.client4(mac, false) }
+
+// lease does the same and takes it.
+func (b *box) lease(mac string) string { return b.client4(mac, true) }
+
+func (b *box) client4(mac string, take bool) string {
 	b.t.Helper()
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	got := make(chan string, 1)
-	go onOwnThread(func() { got <- discover(b.client, hw) })
+	go onOwnThread(func() { got <- discover(b.client, hw, take) })
 	return <-got
+}
+
+// beside is the box as the machine that the controller runs on.
+type beside struct{ *box }
+
+func (b beside) Run(ctx context.Context, h baadal.Host, c ssh.Command) (ssh.Result, error) {
+	c.Argv = append([]string{"nsenter", "-t", strconv.Itoa(b.holder), "-n"}, c.Argv...)
+	return dhcp.Local{}.Run(ctx, h, c)
 }
 
 // onOwnThread calls fn on a thread that ends with it, so that fn may change its
@@ -197,8 +312,9 @@ func onOwnThread(fn func()) {
 	<-done
 }
 
-// discover sends a DHCPDISCOVER (RFC 2131) and waits a moment for the offer.
-func discover(pid int, hw net.HardwareAddr) string {
+// discover sends a DHCPDISCOVER (RFC 2131) and waits a moment for the offer; then,
+// to take it, a DHCPREQUEST for what was offered.
+func discover(pid int, hw net.HardwareAddr, take bool) string {
 	ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err.Error()
@@ -224,18 +340,42 @@ func discover(pid int, hw net.HardwareAddr) string {
 	p[10] = 0x80 // answer by broadcast
 	copy(p[28:], hw)
 	copy(p[236:], []byte{99, 130, 83, 99, 53, 1, 1, 255}) // cookie, message type DISCOVER, end
+	answer, err := exchange(s, p)
+	if err != nil {
+		return err.Error()
+	}
+	if answer == nil {
+		return ""
+	}
+	a, _ := netip.AddrFromSlice(answer[16:20])
+	if !take {
+		return a.String()
+	}
+	want := append([]byte{99, 130, 83, 99, 53, 1, 3, 50, 4}, answer[16:20]...) // REQUEST of this address
+	if id := bytes.Index(answer[240:], []byte{54, 4}); id >= 0 {               // from this server
+		want = append(want, answer[240+id:240+id+6]...)
+	}
+	copy(p[236:], append(want, 255))
+	answer, err = exchange(s, p)
+	if err != nil || answer == nil || !bytes.Contains(answer[240:], []byte{53, 1, 5}) { // ACK
+		return ""
+	}
+	return a.String()
+}
+
+// exchange sends a packet until it is answered, three times at most.
+func exchange(s int, p []byte) ([]byte, error) {
 	for range 3 {
 		if err := unix.Sendto(s, p, 0, &unix.SockaddrInet4{Port: 67, Addr: [4]byte{255, 255, 255, 255}}); err != nil {
-			return err.Error()
+			return nil, err
 		}
 		answer := make([]byte, 1500)
 		n, _, err := unix.Recvfrom(s, answer, 0)
 		if err == nil && n > 240 && bytes.Equal(answer[4:8], p[4:8]) {
-			a, _ := netip.AddrFromSlice(answer[16:20])
-			return a.String()
+			return answer[:n], nil
 		}
 	}
-	return ""
+	return nil, nil //nolint:nilnil // silence is an answer, too
 }
 
 func wantCode(t *testing.T, err error, kind baadal.Kind, code string) {

@@ -1,7 +1,10 @@
 # Makes the DHCP server hold the file that comes on stdin. Arguments: the file of
-# ours, its last line, the server's main configuration, the number of words of
-# the restart command, these words, the words of the command that tells whether
-# the server runs (may be none).
+# ours, its last line, the server's main configuration, its control socket (may be
+# empty), the number of words of the restart command, these words, the words of
+# the command that tells whether the server runs (may be none).
+#
+# What differs between servers comes before this: server, nothing (the text of no
+# reservations), check, included, running, load and loaded.
 #
 # FILE.old is the journal: while it is there, it holds what the server last ran
 # with, and FILE may be something that the server has not taken. It is made
@@ -20,8 +23,8 @@ fail() { # code words...
 	exit "$code"
 }
 
-file=$1 last=$2 main=$3 restart_words=$4
-shift 4
+file=$1 last=$2 main=$3 socket=$4 restart_words=$5
+shift 5
 folder=$(dirname -- "$file")
 
 # detached runs a command in a session of its own, so that it is not killed half
@@ -33,11 +36,6 @@ detached() {
 	said=$(tail -n 20 -- "$file.log")
 	rm -f -- "$file.log"
 	return $rc
-}
-
-running() {
-	shift "$restart_words"
-	[ $# -eq 0 ] || detached "$@"
 }
 
 restart() {
@@ -52,32 +50,30 @@ restart() {
 	detached "$@"
 }
 
-check() { said=$(dhcpd -t -cf "$main" 2>&1 9>&-); }
-
 [ -d "$folder" ] || fail $NO_MAIN "there is no folder $folder"
 [ -f "$main" ] || fail $NO_MAIN "there is no $main"
-command -v dhcpd >/dev/null || fail $NO_SERVER "there is no dhcpd"
+command -v $server >/dev/null || fail $NO_SERVER "there is no $server"
 
 exec 9>"$file.lock"
 flock -w 60 9 || fail $BUSY "another change has been under way for a minute"
 
-cat >"$file.new"
-[ "$(tail -n 1 -- "$file.new")" = "$last" ] || fail $CUT_OFF "the reservations did not come as a whole"
+included
 
-sed 's/#.*//; s/[[:space:]][[:space:]]*/ /g' <"$main" | grep -qF "include \"$file\"" ||
-	fail $NO_INCLUDE "$main does not include $file"
+cat >"$file.new"
+if [ "$(tail -n 1 -- "$file.new")" != "$last" ]; then
+	rm -f -- "$file.new"
+	fail $CUT_OFF "the reservations did not come as a whole"
+fi
 
 unfinished=no
 if [ -e "$file.old" ]; then unfinished=yes; fi
 if [ $unfinished = no ] && cmp -s -- "$file.new" "$file"; then
 	rm -f -- "$file.new"
-	if running "$@"; then
-		echo unchanged
-	elif restart "$@" && running "$@"; then
-		echo restarted
-	else
-		fail $DOWN "$said"
+	if ! running "$@"; then
+		check || fail $MAIN_BROKEN "$said"
+		load "$@" || fail $DOWN "$said"
 	fi
+	loaded || fail $DOWN "$server does not answer"
 	exit 0
 fi
 
@@ -85,7 +81,7 @@ fi
 trap : HUP INT TERM
 
 if [ $unfinished = no ]; then
-	if [ -e "$file" ]; then cp -p -- "$file" "$file.old.new"; else : >"$file.old.new"; fi
+	if [ -e "$file" ]; then cp -p -- "$file" "$file.old.new"; else printf %s "$nothing" >"$file.old.new"; fi
 	sync -- "$file.old.new"
 	mv -fT -- "$file.old.new" "$file.old"
 fi
@@ -94,7 +90,14 @@ mv -fT -- "$file.new" "$file"
 sync -- "$folder"
 
 put_back() {
-	mv -fT -- "$file.old" "$file"
+	cp -p -- "$file.old" "$file.new"
+	sync -- "$file.new"
+	mv -fT -- "$file.new" "$file"
+	sync -- "$folder"
+}
+
+settled() {
+	rm -f -- "$file.old"
 	sync -- "$folder"
 }
 
@@ -103,17 +106,19 @@ if ! check; then
 	put_back
 	# After an unfinished run nobody knows what the server holds.
 	if check; then
-		if [ $unfinished = yes ]; then restart "$@" || fail $DOWN "$said"; fi
+		if [ $unfinished = yes ]; then load "$@" || fail $DOWN "$said"; fi
+		settled
 		fail $REFUSED "$why"
 	fi
+	[ $unfinished = yes ] || settled
 	fail $MAIN_BROKEN "$said"
 fi
-if ! restart "$@" || ! running "$@"; then
+if ! load "$@"; then
 	why=$said
 	put_back
-	if restart "$@" && running "$@"; then fail $RESTART_FAILED "$why"; fi
-	fail $DOWN "$why"
+	load "$@" || fail $DOWN "$why"
+	settled
+	fail $RESTART_FAILED "$why"
 fi
-rm -f -- "$file.old"
-sync -- "$folder"
-echo changed
+settled
+loaded || fail $DOWN "$server does not answer"
