@@ -167,7 +167,7 @@ func machine() map[string]bool {
 	for _, p := range procs {
 		name, err := os.ReadFile(p)
 		switch n := strings.TrimSpace(string(name)); n {
-		case "libvirtd", "ovs-vswitchd", "ovsdb-server", "dhcpd", "bindfs", "baadal", "qemu-system-x86":
+		case "libvirtd", "ovs-vswitchd", "ovsdb-server", "dhcpd", "kea-dhcp4", "bindfs", "baadal", "qemu-system-x86":
 			if err == nil {
 				add("process", []string{n + " " + filepath.Base(filepath.Dir(p))})
 			}

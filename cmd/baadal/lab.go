@@ -73,6 +73,7 @@ func labUp(dir *string) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&o.Hosts, "hosts", 3, "number of hosts")
+	cmd.Flags().StringVar(&o.DHCP, "dhcp", lab.DHCPISC, "the DHCP box's server: isc or kea")
 	cmd.Flags().StringVar(&o.Virt, "virt", lab.VirtAuto, "how guests run: auto (find out), kvm or qemu (emulated)")
 	return cmd
 }

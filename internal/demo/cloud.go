@@ -102,12 +102,15 @@ func WriteConfig(l *lab.Lab, file, state, database string) error {
 	if err != nil {
 		return err
 	}
-	cfg := map[string]any{
-		"state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true,
-		"dhcp": map[string]any{
-			"kind": "isc", "address": address, "host_key": key, "restart": []string{"/etc/dhcp/restart-dhcpd"}, "status": []string{"pidof", "dhcpd"},
-		},
+	st, err := l.Status()
+	if err != nil {
+		return err
 	}
+	dhcp := map[string]any{"kind": st.DHCP, "address": address, "host_key": key, "restart": []string{"/etc/dhcp/restart-dhcpd"}, "status": []string{"pidof", "dhcpd"}}
+	if st.DHCP == lab.DHCPKea {
+		dhcp = map[string]any{"kind": st.DHCP, "address": address, "host_key": key, "restart": []string{"/etc/kea/restart-kea"}}
+	}
+	cfg := map[string]any{"state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true, "dhcp": dhcp}
 	if database != "" {
 		cfg["database"] = database
 	}
@@ -265,9 +268,12 @@ func (c *Cloud) Kill() error {
 	return nil
 }
 
-// Restart starts the server again after Kill; connections made meanwhile have
-// waited in the socket.
+// Restart starts the server again after Kill, with the configuration of the lab
+// as it is now; connections made meanwhile have waited in the socket.
 func (c *Cloud) Restart(ctx context.Context) error {
+	if err := WriteConfig(c.Lab, c.configPath(), c.opt.State, c.opt.Database); err != nil {
+		return err
+	}
 	_, err := c.startServer(ctx)
 	return err
 }

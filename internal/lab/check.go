@@ -12,7 +12,7 @@ import (
 // Packages are the Debian packages that a lab needs.
 var Packages = []string{
 	"bindfs", "conntrack", "cpio", "dosfstools", "e2fsprogs", "ethtool", "fdisk", "genisoimage", "iproute2", "iptables", "iputils-ping",
-	"isc-dhcp-server", "kmod", "libvirt-clients", "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "mtools",
+	"isc-dhcp-server", "kea-dhcp4-server", "kmod", "libvirt-clients", "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "mtools",
 	"netcat-openbsd", "nftables", "openssh-client", "openssh-server", "openvswitch-switch", "qemu-system-x86", "qemu-utils",
 	"util-linux",
 }
@@ -28,6 +28,7 @@ var programs = [][2]string{
 	{"ip", "iproute2"},
 	{"ping", "iputils-ping"},
 	{"dhcpd", "isc-dhcp-server"},
+	{"kea-dhcp4", "kea-dhcp4-server"},
 	{"depmod", "kmod"},
 	{"modprobe", "kmod"},
 	{"virsh", "libvirt-clients"},

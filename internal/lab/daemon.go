@@ -29,7 +29,7 @@ func (l *Lab) bringUp(ctx context.Context, s *state, node string) error {
 		jobs = append(jobs, func(ctx context.Context) error { return l.startSSHD(ctx, node, n.Process) })
 	}
 	if node == DHCP {
-		jobs = append(jobs, func(ctx context.Context) error { return l.run(ctx, node, "/etc/dhcp/restart-dhcpd") })
+		jobs = append(jobs, func(ctx context.Context) error { return l.startDHCP(ctx, s.DHCP) })
 	}
 	if hostNumber(node) > 0 {
 		jobs = append(jobs,

@@ -18,6 +18,7 @@ type Options struct {
 	Dir   string                          // the lab's folder, made when missing; empty: DefaultDir
 	Hosts int                             // 1 to MaxHosts; 0: 3
 	Virt  string                          // VirtAuto (also when empty), VirtKVM or VirtQEMU
+	DHCP  string                          // the DHCP box's server: DHCPISC (also when empty) or DHCPKea
 	Cache string                          // downloads and the guest image; empty: $BAADAL_CACHE, or cache in Dir
 	Log   func(format string, arg ...any) // takes progress lines; nil: none
 
@@ -29,6 +30,12 @@ const (
 	VirtAuto = "auto" // find out by running one
 	VirtKVM  = "kvm"
 	VirtQEMU = "qemu" // emulated: slow, works everywhere
+)
+
+// Servers that the DHCP box can run.
+const (
+	DHCPISC = "isc"
+	DHCPKea = "kea"
 )
 
 // MaxHosts is what the management network has room for.
@@ -159,6 +166,12 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if o.Hosts < 1 || o.Hosts > MaxHosts {
 		return nil, fmt.Errorf("lab up: %d hosts: want 1 to %d", o.Hosts, MaxHosts)
 	}
+	if o.DHCP == "" {
+		o.DHCP = DHCPISC
+	}
+	if dhcpRestart(o.DHCP) == "" {
+		return nil, fmt.Errorf("lab up: %q is no DHCP server: want %s or %s", o.DHCP, DHCPISC, DHCPKea)
+	}
 	if problems := Check(ctx); len(problems) > 0 {
 		return nil, &CheckError{Problems: problems}
 	}
@@ -208,7 +221,7 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := &state{Version: stateVersion, Hosts: o.Hosts, Virt: virt, Nodes: map[string]*nodeState{}}
+	s := &state{Version: stateVersion, Hosts: o.Hosts, Virt: virt, DHCP: o.DHCP, Nodes: map[string]*nodeState{}}
 	for _, n := range nodeNames(o.Hosts) {
 		s.Nodes[n] = new(nodeState)
 	}

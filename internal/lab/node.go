@@ -26,7 +26,7 @@ var files embed.FS
 const (
 	Switch     = "lan"  // management bridge br-mgmt, and br-phys, an Open vSwitch as "the physical switch"
 	Controller = "ctl"  // where the product's server has its network
-	DHCP       = "dhcp" // ISC dhcpd on VLANs 10 and 20
+	DHCP       = "dhcp" // ISC dhcpd or Kea on VLANs 10 and 20
 	NAT        = "nat"  // router of the VLANs, at .254 of each
 )
 
@@ -161,6 +161,10 @@ func (l *Lab) writeConfig(root, node string, hosts int) error {
 		contents["etc/dhcp/baadal.conf"] = file{"", 0o644}
 		contents["etc/dhcp/restart-dhcpd"] = file{readFile("restart-dhcpd"), 0o755}
 		contents["var/lib/dhcp/dhcpd.leases"] = file{"", 0o644}
+		contents["etc/kea/kea-dhcp4.conf"] = file{readFile("kea-dhcp4.conf"), 0o644}
+		contents["etc/kea/baadal.json"] = file{"[]\n", 0o644}
+		contents["etc/kea/restart-kea"] = file{readFile("restart-kea"), 0o755}
+		contents["var/lib/kea/kea-leases4.csv"] = file{"", 0o644}
 	case node == Controller:
 		private, err := os.ReadFile(l.SSHKeyPath())
 		if err != nil {

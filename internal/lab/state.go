@@ -18,6 +18,7 @@ type state struct {
 	Version int                   `json:"version"`
 	Hosts   int                   `json:"hosts"`
 	Virt    string                `json:"virt"`  // kvm or qemu
+	DHCP    string                `json:"dhcp"`  // DHCPISC or DHCPKea
 	Ready   bool                  `json:"ready"` // Up came to its end
 	Nodes   map[string]*nodeState `json:"nodes"`
 }
@@ -48,6 +49,9 @@ func (l *Lab) loadState() (*state, error) {
 	if s.Version != stateVersion {
 		return nil, fmt.Errorf("read the lab's state: version %d, want %d: take it down with the program that made it",
 			s.Version, stateVersion)
+	}
+	if s.DHCP == "" { // made when there was no other
+		s.DHCP = DHCPISC
 	}
 	return s, nil
 }

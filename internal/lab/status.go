@@ -17,6 +17,7 @@ type Status struct {
 	Dir        string            `json:"dir"`
 	Ready      bool              `json:"ready"` // false: Up is at work, or crashed
 	Virt       string            `json:"virt"`
+	DHCP       string            `json:"dhcp"` // the DHCP box's server
 	SSHKey     string            `json:"ssh_key"`
 	KnownHosts string            `json:"known_hosts"`
 	Datastores []DatastoreStatus `json:"datastores"`
@@ -46,7 +47,7 @@ func (l *Lab) Status() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	st := Status{Dir: l.dir, Ready: s.Ready, Virt: s.Virt, SSHKey: l.SSHKeyPath(), KnownHosts: l.KnownHostsPath()}
+	st := Status{Dir: l.dir, Ready: s.Ready, Virt: s.Virt, DHCP: s.DHCP, SSHKey: l.SSHKeyPath(), KnownHosts: l.KnownHostsPath()}
 	for _, name := range datastores {
 		readOnly, err := mountedReadOnly(l.DatastorePath(name))
 		if err != nil {
