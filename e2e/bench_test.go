@@ -60,7 +60,8 @@ func TestBench(t *testing.T) {
 		install.other = append(install.other, benchInstall(ctx, t, i))
 		bare.other = append(bare.other, benchBare(ctx, t, i))
 	}
-	printTable(append([]row{install, bare, first, share, benchList(ctx, t), benchClones(ctx, t)}, benchMigrate(ctx, t)...)...)
+	rows := []row{install, bare, first, share, benchList(ctx, t), benchClones(ctx, t)}
+	printTable(append(append(rows, benchMigrate(ctx, t)...), benchDHCP(ctx, t)...)...)
 }
 
 // benchCreate measures a creation on host1 from the call to the end of its last
