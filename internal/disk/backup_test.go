@@ -180,6 +180,10 @@ func TestRefill(t *testing.T) {
 		for range 2 {
 			must(t, d.SwapDisk(ctx, testHost, a, uuidMore))
 			wantPattern(t, a.Path(), 'y')
+			stage() // as who was killed before the old disk went does: nothing is copied anew
+			if left, err := filepath.Glob(filepath.Join(ds.ImageDir("a"), ".*.staged*")); err != nil || len(left) > 0 {
+				t.Errorf("copied again after the swap: %v, %v", left, err)
+			}
 		}
 		for range 2 {
 			if undo {
@@ -207,6 +211,9 @@ func TestRefill(t *testing.T) {
 		t.Errorf("bitmaps that are left: %s", out)
 	}
 	must(t, d.ForgetBitmaps(ctx, testHost, firstDisk(ds, "b", uuidB)))
+	release := hold(t, a.Path()) // a QEMU has it: its bitmaps cannot be seen, let alone removed
+	wantCode(t, d.ForgetBitmaps(ctx, testHost, a), baadal.Conflict, "disk_in_use")
+	release()
 	must(t, d.UnswapDisk(ctx, testHost, firstDisk(ds, "b", uuidB), uuidMore))
 }
 
@@ -219,17 +226,30 @@ func TestRefillKilled(t *testing.T) {
 	must(t, d.CreateImage(ctx, testHost, image(ds, "a", uuidA)))
 	backUp(t, d, ds)
 	a, from := firstDisk(ds, "a", uuidA), filepath.Join(ds.BackupDir(uuidFull), "disk0.qcow2")
-	for i := range 12 {
-		must(t, d.UnswapDisk(ctx, testHost, a, uuidFull))
+	stage := func() {
 		pattern(t, a.Path(), 'z')
 		must(t, d.StageDisk(ctx, testHost, a, uuidFull, from, func(float64) {}))
-		killed := disk.New(local{killAfter: time.Duration(i) * 4 * time.Millisecond}, disk.Options{})
-		_ = killed.SwapDisk(ctx, testHost, a, uuidFull)
+	}
+	stage()
+	begun := time.Now()
+	must(t, d.SwapDisk(ctx, testHost, a, uuidFull))
+	whole := time.Since(begun)
+	kills := 0
+	for i := range 12 {
+		must(t, d.UnswapDisk(ctx, testHost, a, uuidFull))
+		stage()
+		killed := disk.New(local{killAfter: time.Millisecond + time.Duration(i)*whole/12}, disk.Options{})
+		if err := killed.SwapDisk(ctx, testHost, a, uuidFull); err != nil {
+			kills++
+		}
 		if i%2 == 0 {
 			must(t, d.SwapDisk(ctx, testHost, a, uuidFull))
 			wantPattern(t, a.Path(), 'x')
 		}
 		must(t, d.UnswapDisk(ctx, testHost, a, uuidFull))
 		wantPattern(t, a.Path(), 'z')
+	}
+	if kills < 3 {
+		t.Errorf("%d of 12 were killed: the test shows nothing", kills)
 	}
 }

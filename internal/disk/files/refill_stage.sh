@@ -6,7 +6,8 @@ trap 'rc=$?; if [ $rc -ne 0 ]; then room "$ds"; rm -f -- "$staged.part"; fi' EXI
 turn "$vm"
 mounted "$ds"
 if ! ours "$dir" "$vm"; then fail $NOTHING "$dir is not this VM's"; fi
-if there "$staged"; then exit 0; fi
+# Once the disk was put aside the copy is there, or in its place already.
+if there "$staged" || there "$dir/.$file.$tag.aside"; then exit 0; fi
 [ -f "$from" ] || fail $NOTHING "there is no $from"
 rm -f -- "$staged.part"
 qemu-img convert -p -f qcow2 -O qcow2 -- "$from" "$staged.part"
