@@ -202,13 +202,15 @@ func TestGuestStopsDuringMove(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare []func(testing.TB, *cloud)
 		op      string
+		after   bool // act after the operation, or before it
 		act     func(w *simulator.World, host, uuid string) error
 	}{
-		"off while it is copied":  {nil, "hypervisor.copy_disk", (*simulator.World).VirshDestroy},
-		"off before it goes over": {nil, "hypervisor.copy_ready", (*simulator.World).VirshDestroy},
-		"on after it was copied":  {[]func(testing.TB, *cloud){off}, "disks.copy_move", (*simulator.World).VirshStart},
-		"on before it is copied":  {[]func(testing.TB, *cloud){off}, "disks.prepare_move", (*simulator.World).VirshStart},
-		"off after it went over":  {nil, "hypervisor.pivot_disk", (*simulator.World).VirshDestroy},
+		"off while it is copied":  {nil, "hypervisor.copy_disk", true, (*simulator.World).VirshDestroy},
+		"off before it goes over": {nil, "hypervisor.copy_ready", true, (*simulator.World).VirshDestroy},
+		"on after it was copied":  {[]func(testing.TB, *cloud){off}, "disks.copy_move", true, (*simulator.World).VirshStart},
+		"on before it is copied":  {[]func(testing.TB, *cloud){off}, "disks.prepare_move", true, (*simulator.World).VirshStart},
+		"on before it is defined": {[]func(testing.TB, *cloud){off}, "hypervisor.define", false, (*simulator.World).VirshStart},
+		"off after it went over":  {nil, "hypervisor.pivot_disk", true, (*simulator.World).VirshDestroy},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -220,7 +222,7 @@ func TestGuestStopsDuringMove(t *testing.T) {
 			id := cl.move(t, baadal.VMMove{}).ID
 			acted := false
 			cl.world.OnOp(func(op string, after bool) {
-				if op == c.op && after && !acted {
+				if op == c.op && after == c.after && !acted {
 					acted = true
 					if err := c.act(cl.world, vm.Host, vm.UUID); err != nil {
 						t.Error(err)

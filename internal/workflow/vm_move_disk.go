@@ -186,7 +186,19 @@ func (w *Workflows) useCopies(ctx context.Context, m *removal, j *copied) error 
 		return nil
 	case !s.active:
 		m.put(&there)
-		return w.sys.Hypervisor.Define(ctx, m.host, w.domain(there))
+		if err := w.sys.Hypervisor.Define(ctx, m.host, w.domain(there)); err != nil {
+			return err
+		}
+		// Somebody may have started it on its old files in that moment.
+		if s, err = w.sight(ctx, m); err != nil {
+			return err
+		}
+		for _, k := range m.moving {
+			if !m.arrived(s, k) && plugged(k) {
+				return changed
+			}
+		}
+		return nil
 	}
 	for _, k := range m.moving {
 		if plugged(k) && !m.arrived(s, k) {
