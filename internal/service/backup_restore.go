@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"baadal"
 	"baadal/internal/placement"
@@ -212,6 +213,9 @@ func replaceable(tx *store.Tx, a baadal.Actor, b *baadal.Backup) (vm baadal.VM, 
 	for _, k := range extra {
 		has[k.ID] = k.State == baadal.DiskAttached
 	}
+	if err := sparesSnapshots(tx, vm, extra, b); err != nil {
+		return vm, err
+	}
 	for _, d := range b.Machine.Disks {
 		if !has[d.ID] {
 			return vm, baadal.Errorf(baadal.Conflict, "%s does not have the disk %s of backup %d any more", vm.Name, d.Target, b.ID).WithCode("disk_missing").
@@ -219,6 +223,23 @@ func replaceable(tx *store.Tx, a baadal.Actor, b *baadal.Backup) (vm baadal.VM, 
 		}
 	}
 	return vm, nil
+}
+
+// sparesSnapshots refuses a VM whose snapshots lie in a disk that the backup does
+// not have, too: they go with the disks that are replaced, and what they hold of
+// that one would stay in it for ever.
+func sparesSnapshots(tx *store.Tx, vm baadal.VM, extra []baadal.Disk, b *baadal.Backup) error {
+	snaps, err := tx.Snapshots(vm.ID)
+	if err != nil || len(snaps) == 0 {
+		return err
+	}
+	for _, k := range extra {
+		if k.State == baadal.DiskAttached && !slices.ContainsFunc(b.Machine.Disks, func(d baadal.BackupDisk) bool { return d.ID == k.ID }) {
+			return baadal.Errorf(baadal.Conflict, "%s has %d snapshots with its disk %s, which backup %d does not have", vm.Name, len(snaps), k.Target, b.ID).
+				WithCode("has_snapshots").WithNext("Delete them first", "baadal vm snapshot list "+vm.Name)
+		}
+	}
+	return nil
 }
 
 // roomToReplace refuses what would not fit beside the disks that it replaces,

@@ -334,3 +334,29 @@ func TestSpoiledBackup(t *testing.T) {
 		t.Errorf("%+v, %v", retried, err)
 	}
 }
+
+// TestReplaceSparesSnapshots: snapshots that lie in a disk that came after the
+// backup, too, must go by themselves before the others go with their disks.
+func TestReplaceSparesSnapshots(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	ctx := t.Context()
+	vm := c.create(t, c.admin, baadal.VMCreate{Name: "ml"})
+	b, _ := c.backUp(t, c.admin, "ml", baadal.BackupCreate{})
+	ch, err := c.AddDisk(ctx, c.admin, "ml", baadal.DiskAdd{SizeGiB: 5}, baadal.ChangeOptions{})
+	must(t, err)
+	c.run(t, ch.Task)
+	s := c.snapshot(t, c.admin, "ml", "later")
+	c.act(t, baadal.ActionVMDestroy, vm)
+	_, err = c.RestoreBackupInPlace(ctx, c.admin, ref(b), dry)
+	refused(t, err, baadal.Conflict, "has_snapshots")
+	if now, err := c.Backup(ctx, c.admin, ref(b)); err != nil || now.Actions["restore_in_place"].Allowed {
+		t.Errorf("%+v, %v", now.Actions, err)
+	}
+	gone, err := c.DeleteSnapshot(ctx, c.admin, "ml", s.Name, baadal.ChangeOptions{})
+	must(t, err)
+	c.run(t, gone.Task)
+	if _, err := c.RestoreBackupInPlace(ctx, c.admin, ref(b), dry); err != nil {
+		t.Error(err)
+	}
+}
