@@ -42,7 +42,7 @@ func benchDHCP(ctx context.Context, t *testing.T) []row {
 		audit(ctx, t, true) // it has none yet
 		r := row{what: "one reservation among 20,000 more, " + kind, rival: "-"}
 		for i := range rounds {
-			in := baadal.NetworkCreate{Name: "Bench one", VLAN: 4001, CIDR: "10.65.0.0/24", Gateway: "10.65.0.1", First: fmt.Sprintf("10.65.0.%d", 10+i), Last: fmt.Sprintf("10.65.0.%d", 10+i)}
+			in := baadal.NetworkCreate{Name: "Bench-one", VLAN: 4001, CIDR: "10.65.0.0/24", Gateway: "10.65.0.1", First: fmt.Sprintf("10.65.0.%d", 10+i), Last: fmt.Sprintf("10.65.0.%d", 10+i)}
 			begun := time.Now()
 			network(in)
 			r.ours = append(r.ours, time.Since(begun))
