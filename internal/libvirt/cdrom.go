@@ -2,8 +2,10 @@ package libvirt
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -135,22 +137,58 @@ func (h *Hypervisor) SetDisc(ctx context.Context, host baadal.Host, uuid, file s
 	return nil
 }
 
-// codeTrayMoves is of a tray that is shut again although it was opened: a guest
-// that boots, and QEMU's own doing, move it for a moment.
+// codeTrayMoves is of a tray that is shut although libvirt takes it for open: a
+// guest's driver, or its firmware, resets the drive without telling. libvirt
+// then never opens it again.
 const codeTrayMoves = "tray_moves"
+
+// trayPatience is how long a tray that moves again and again is tried: a guest
+// that boots looks at the drive for some seconds.
+const trayPatience = 15 * time.Second
 
 // changeDiscSoon is changeDisc for a tray that moves.
 func (h *Hypervisor) changeDiscSoon(ctx context.Context, l *link, dom golibvirt.Domain, d libvirtxml.DomainDisk, file string, flags golibvirt.DomainDeviceModifyFlags) error {
-	const tries = 20
-	for try := 1; ; try++ {
+	for begun := time.Now(); ; {
 		err := h.changeDisc(ctx, l, dom, d, file, flags)
-		if baadal.CodeOf(err) != codeTrayMoves || try == tries {
+		if baadal.CodeOf(err) != codeTrayMoves || d.Alias == nil || time.Since(begun) > trayPatience {
+			return err
+		}
+		if err := openTray(ctx, l, dom, d.Alias.Name, flags&golibvirt.DomainDeviceModifyForce != 0); err != nil {
 			return err
 		}
 		if err := pause(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// openTray opens a drive's tray past libvirt, which hears of it from QEMU as of
+// any move. One that is open is success.
+func openTray(ctx context.Context, l *link, dom golibvirt.Domain, device string, force bool) error {
+	const op = "open tray"
+	command, err := json.Marshal(map[string]any{"execute": "blockdev-open-tray", "arguments": map[string]any{"id": device, "force": force}})
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	text, err := call(ctx, l, op, func(rpc *golibvirt.Libvirt) (string, error) {
+		return rpc.QEMUDomainMonitorCommand(dom, string(command), 0)
+	})
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Error *struct {
+			Desc string `json:"desc"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return fmt.Errorf("%s: read QEMU's answer: %w", op, err)
+	}
+	if answer.Error != nil {
+		return baadal.Errorf(baadal.Conflict, "the guest holds the tray of its CD drive shut: the CD is mounted or in use").
+			WithCode("tray_locked").WithDetail("%s", answer.Error.Desc)
+	}
+	return nil
 }
 
 // changeDisc tells libvirt of the drive as it is, with another image in it: it

@@ -31,6 +31,7 @@ var byWords = []struct {
 	{`is already in the process of unplug`, reason{baadal.Conflict, "unplug_pending", "the guest was asked to let go of it and has not yet"}},
 	{`waiting to open tray`, reason{baadal.Conflict, "tray_locked", "the guest holds the tray of its CD drive shut: the CD is mounted or in use"}},
 	{`Tray of device`, reason{baadal.Conflict, codeTrayMoves, "the tray of its CD drive did not open"}},
+	{`Tray of the device`, reason{baadal.Conflict, codeTrayMoves, "the tray of its CD drive did not open"}}, // of a drive without medium
 	{`is locked and force was not specified`, reason{baadal.Conflict, "tray_locked", "the guest holds the tray of its CD drive shut: the CD is mounted or in use"}},
 	{`target vd`, reason{baadal.Conflict, "target_taken", "another disk of the domain is at that target"}},
 	{`already exists with uuid`, reason{baadal.Conflict, "domain_exists", "another domain has its name"}},

@@ -124,7 +124,6 @@ func TestConformanceLab(t *testing.T) {
 	libvirttest.Exercise(t, func(*testing.T) libvirttest.Fixture {
 		return libvirttest.Fixture{
 			Hypervisor: r.h, Host: r.host, NewDomain: r.newDomain, NewDisk: r.newDisk, NewISO: r.newISO,
-			BootWait:    6 * time.Second,
 			DeafBalloon: true, // its disk is empty: there is no guest
 			Overlay: func(t *testing.T, d baadal.Domain) (overlay, free string) {
 				t.Helper()

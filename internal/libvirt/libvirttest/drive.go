@@ -2,7 +2,6 @@ package libvirttest
 
 import (
 	"testing"
-	"time"
 
 	"baadal"
 )
@@ -30,7 +29,6 @@ func testDrive(t *testing.T, f Fixture) {
 	has(one)
 	must(t, h.Start(ctx, f.Host, d.UUID))
 	has(one)
-	time.Sleep(f.BootWait)
 	for _, disc := range []string{two, "", one, ""} {
 		for range 2 {
 			must(t, h.SetDisc(ctx, f.Host, d.UUID, disc, disc == ""))

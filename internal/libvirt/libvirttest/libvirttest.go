@@ -49,10 +49,6 @@ type Fixture struct {
 	// NoCounters says that the driver lists active domains but counts nothing.
 	NoCounters bool
 
-	// BootWait is how long a started domain looks for something to boot from: it
-	// moves the tray of its CD drive meanwhile.
-	BootWait time.Duration
-
 	// DeafBalloon says that there is no guest that gives memory back.
 	DeafBalloon bool
 }
