@@ -80,6 +80,7 @@ const (
 	ActionNetworkRead      Action = "network.read"
 	ActionNetworkAddresses Action = "network.addresses"
 	ActionNetworkCreate    Action = "network.create"
+	ActionNetworkUpdate    Action = "network.update"
 	ActionNetworkDelete    Action = "network.delete"
 
 	ActionTaskRead   Action = "task.read"
@@ -181,9 +182,10 @@ var permissions = map[Action]permission{
 	ActionTemplateRead:     {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
 	ActionTemplateImport:   {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionTemplateDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny}, // whose it is to delete, sees it; without an owner everybody does, and it is the administrators' to delete
-	ActionNetworkRead:      {ScopeAny, ScopeAny, ScopeAny, ScopeAny},
+	ActionNetworkRead:      {ScopeOrg, ScopeOrg, ScopeOrg, ScopeAny}, // those that are visible to the caller's organisation
 	ActionNetworkAddresses: {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkCreate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionNetworkUpdate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkDelete:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionTaskRead:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionTaskCancel:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},

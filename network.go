@@ -1,53 +1,68 @@
 package baadal
 
 import (
-	"encoding/binary"
 	"fmt"
-	"net/netip"
+	"net"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Network is a security domain with its VLAN and its range of addresses.
+// Network is a security domain with its VLAN, its subnet and its addresses.
 type Network struct {
-	ID         int64             `json:"id"`
-	Name       string            `json:"name" doc:"Name of the security domain."`
-	Generation int64             `json:"generation"`
-	VLAN       int               `json:"vlan" doc:"802.1Q tag, 1 to 4094; one domain each."`
-	CIDR       string            `json:"cidr"`
-	Gateway    string            `json:"gateway,omitempty"`
-	DNS        []string          `json:"dns,omitempty"`
-	Bridge     string            `json:"libvirt_network" doc:"The libvirt network on the hosts, ovs-net by default."`
-	Portgroup  string            `json:"portgroup" doc:"Its portgroup with the VLAN's tag, vlan<tag> by default."`
-	First      string            `json:"first" doc:"First address of the range for VMs."`
-	Last       string            `json:"last"`
-	Addresses  int               `json:"addresses" doc:"Size of the range."`
-	Free       int               `json:"free"`
-	VMs        int               `json:"vms"`
-	Applied    bool              `json:"applied" doc:"The DHCP server has its reservations."`
-	CreatedAt  time.Time         `json:"created_at"`
-	UpdatedAt  time.Time         `json:"updated_at"`
-	Task       *TaskRef          `json:"task,omitempty"`
-	Actions    map[string]Access `json:"actions,omitempty"`
+	ID         int64          `json:"id"`
+	Name       string         `json:"name" doc:"Name of the security domain."`
+	Generation int64          `json:"generation"`
+	Builtin    string         `json:"builtin,omitempty" doc:"The specification's name of a domain that every cloud has. It cannot be deleted."`
+	VLAN       int            `json:"vlan" doc:"802.1Q tag, 1 to 4094; one domain each. 0: a built-in domain that nobody has given one yet."`
+	CIDR       string         `json:"cidr" doc:"Its subnet; empty if it has none yet."`
+	Gateway    string         `json:"gateway,omitempty"`
+	DNS        []string       `json:"dns,omitempty"`
+	Bridge     string         `json:"libvirt_network" doc:"The libvirt network on the hosts, ovs-net by default."`
+	Portgroup  string         `json:"portgroup" doc:"Its portgroup with the VLAN's tag, vlan<tag> by default."`
+	First      string         `json:"first" doc:"Lowest address for VMs."`
+	Last       string         `json:"last" doc:"Highest address for VMs."`
+	Ranges     []AddressRange `json:"ranges" doc:"The addresses for VMs: what lies between first and last, without what is kept out."`
+	Addresses  int            `json:"addresses" doc:"How many addresses for VMs it has."`
+	Free       int            `json:"free"`
+	VMs        int            `json:"vms"`
+	Applied    bool           `json:"applied" doc:"The DHCP server has its reservations."`
+
+	VisibleToAll  bool     `json:"visible_to_all" doc:"Every organisation may use it."`
+	Organisations []string `json:"organisations,omitempty" doc:"If not all may: those that may. Administrators always may."`
+
+	CreatedAt time.Time         `json:"created_at"`
+	UpdatedAt time.Time         `json:"updated_at"`
+	Task      *TaskRef          `json:"task,omitempty"`
+	Actions   map[string]Access `json:"actions,omitempty"`
+
+	OrganisationIDs []int64 `json:"-"` // of Organisations
 }
+
+// AddressRange is a run of addresses without gaps.
+type AddressRange struct {
+	First     string `json:"first"`
+	Last      string `json:"last"`
+	Addresses int    `json:"addresses"`
+}
+
+// BuiltinNetworks are the domains that the specification has in every cloud,
+// and whether they are visible to all. They get VLAN and addresses when an
+// administrator gives them some.
+func BuiltinNetworks() map[string]bool {
+	return map[string]bool{"Research": true, "Private": false, "Infrastructure": false}
+}
+
+// SeenBy reports whether an organisation may use the network.
+func (n *Network) SeenBy(organisationID int64) bool {
+	return n.VisibleToAll || slices.Contains(n.OrganisationIDs, organisationID)
+}
+
+// Portgroup is the name of the portgroup of a VLAN in a libvirt network.
+func Portgroup(vlan int) string { return fmt.Sprintf("vlan%d", vlan) }
 
 // DefaultLibvirtNetwork is the specification's name of the libvirt network.
 const DefaultLibvirtNetwork = "ovs-net"
-
-// MaxRange is the largest range of one network, addresses.
-const MaxRange = 65536
-
-// NetworkCreate is the wish for a new network.
-type NetworkCreate struct {
-	Name    string   `json:"name" minLength:"1" maxLength:"30"`
-	VLAN    int      `json:"vlan" minimum:"1" maximum:"4094"`
-	CIDR    string   `json:"cidr" doc:"e.g. 192.168.10.0/24"`
-	Gateway string   `json:"gateway,omitempty"`
-	DNS     []string `json:"dns,omitempty" maxItems:"3"`
-	First   string   `json:"first,omitempty" doc:"First address for VMs; the subnet's tenth if empty."`
-	Last    string   `json:"last,omitempty" doc:"Last address for VMs; the last usable if empty."`
-	Bridge  string   `json:"libvirt_network,omitempty"`
-}
 
 // Address is one address of a network's range with its MAC.
 type Address struct {
@@ -66,71 +81,23 @@ type Reservation struct {
 	IP   string
 }
 
-// Validate checks the wish by itself, fills in defaults, and returns the range
-// as addresses.
-func (c *NetworkCreate) Validate() (first, last netip.Addr, err error) {
-	if err := CheckName("name", c.Name); err != nil {
-		return first, last, err
-	}
-	if c.VLAN < 1 || c.VLAN > 4094 {
-		return first, last, Errorf(Invalid, "VLAN %d is out of range", c.VLAN).WithField("vlan").WithDetail("1 to 4094 are possible")
-	}
-	p, perr := netip.ParsePrefix(c.CIDR)
-	if perr != nil || !p.Addr().Is4() || p.Masked() != p || p.Bits() < 16 || p.Bits() > 30 {
-		return first, last, Errorf(Invalid, "%q is not a usable IPv4 subnet", c.CIDR).WithField("cidr").
-			WithDetail("give its network address and a prefix of /16 to /30, as 192.168.10.0/24")
-	}
-	base := binary.BigEndian.Uint32(p.Addr().AsSlice())
-	size := uint32(1) << (32 - p.Bits())
-	pick := func(field, s string, def uint32) (netip.Addr, error) {
-		if s == "" {
-			var b [4]byte
-			binary.BigEndian.PutUint32(b[:], def)
-			return netip.AddrFrom4(b), nil
-		}
-		a, err := netip.ParseAddr(s)
-		if err != nil || !a.Is4() || !p.Contains(a) {
-			return a, Errorf(Invalid, "%q is not an address of %s", s, p).WithField(field)
-		}
-		return a, nil
-	}
-	if first, err = pick("first", c.First, base+min(10, size/4+1)); err != nil {
-		return first, last, err
-	}
-	if last, err = pick("last", c.Last, base+size-2); err != nil {
-		return first, last, err
-	}
-	n := int64(binary.BigEndian.Uint32(last.AsSlice())) - int64(binary.BigEndian.Uint32(first.AsSlice())) + 1
-	if n < 1 || n > MaxRange || first == p.Addr() || binary.BigEndian.Uint32(last.AsSlice()) == base+size-1 {
-		return first, last, Errorf(Invalid, "the range %s to %s is not usable in %s", first, last, p).WithField("first").
-			WithDetail("it must go upwards and leave out the network and broadcast addresses")
-	}
-	if c.Gateway != "" {
-		if _, err = pick("gateway", c.Gateway, 0); err != nil {
-			return first, last, err
-		}
-		g := netip.MustParseAddr(c.Gateway)
-		if g.Compare(first) >= 0 && g.Compare(last) <= 0 {
-			return first, last, Errorf(Invalid, "the gateway %s lies inside the range for VMs", g).WithField("gateway")
-		}
-		if g == p.Addr() || binary.BigEndian.Uint32(g.AsSlice()) == base+size-1 {
-			return first, last, Errorf(Invalid, "the gateway %s is the network or broadcast address of %s", g, p).WithField("gateway")
-		}
-	}
-	for _, d := range c.DNS {
-		if _, derr := netip.ParseAddr(d); derr != nil {
-			return first, last, Errorf(Invalid, "%q is not an address", d).WithField("dns")
-		}
-	}
-	if c.Bridge == "" {
-		c.Bridge = DefaultLibvirtNetwork
-	}
-	return first, last, CheckName("libvirt_network", c.Bridge)
-}
-
 // RandomMAC makes a locally administered unicast MAC from three random bytes,
 // in the specification's block A2:00:00.
 func RandomMAC(r [3]byte) string { return fmt.Sprintf("A2:00:00:%02X:%02X:%02X", r[0], r[1], r[2]) }
+
+// CheckMAC reads a MAC address that somebody gives a NIC, six pairs of
+// hexadecimal digits with : or - between them, and returns it as we write it.
+// Group addresses and the one of zeros only belong to no NIC.
+func CheckMAC(s string) (string, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != 6 || strings.Contains(s, ".") {
+		return "", Errorf(Invalid, "%q is not a MAC address", s).WithField("macs").WithDetail("enter valid MAC address: six pairs of hexadecimal digits, as A2:00:00:12:34:56")
+	}
+	if hw[0]&1 != 0 || slices.Max(hw) == 0 {
+		return "", Errorf(Invalid, "%s is no address of a NIC", s).WithField("macs").WithDetail("it is a group address, or nothing but zeros")
+	}
+	return strings.ToUpper(hw.String()), nil
+}
 
 // ReservationName names an address in the DHCP server's file.
 func ReservationName(ip string) string { return "ip-" + strings.ReplaceAll(ip, ".", "-") }

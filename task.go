@@ -81,6 +81,8 @@ const (
 	TaskTemplateDelete TaskKind = "Delete Template"
 	TaskNetworkApply   TaskKind = "Apply Network"
 	TaskNetworkDelete  TaskKind = "Delete Network"
+	TaskNetworkGrow    TaskKind = "Add Addresses"
+	TaskNetworkShrink  TaskKind = "Remove Addresses"
 	TaskHostAdd        TaskKind = "Add Host"
 	TaskHostCheck      TaskKind = "Check Host"
 	TaskAudit          TaskKind = "Audit"

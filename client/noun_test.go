@@ -81,6 +81,19 @@ func TestHostsDatastoresTemplatesNetworks(t *testing.T) {
 			ch, err := c.CreateNetwork(ctx, baadal.NetworkCreate{Name: "n", VLAN: 9, CIDR: "10.9.0.0/24"}, none)
 			return begun(ch.Task, baadal.TaskNetworkApply, err)
 		},
+		"edit network": func() error {
+			name := "one"
+			_, err := c.EditNetwork(ctx, "one", baadal.NetworkEdit{Name: &name}, none)
+			return code(err, baadal.Invalid, "no_change")
+		},
+		"add range": func() error {
+			ch, err := c.AddNetworkRange(ctx, "one", baadal.RangeAdd{First: "192.168.10.2", Last: "192.168.10.3"}, dry)
+			return planned(ch.Plan, err)
+		},
+		"remove range": func() error {
+			ch, err := c.RemoveNetworkRange(ctx, "one", "192.168.10.208", "192.168.10.209", dry)
+			return planned(ch.Plan, err)
+		},
 		"delete network": func() error {
 			_, err := c.DeleteNetwork(ctx, "one", none)
 			return code(err, baadal.Conflict, "network_in_use")

@@ -17,7 +17,9 @@ func (c *cli) networkCommand() *cobra.Command {
 		c.networkCreateCommand(),
 		listCommand(c, "List networks", (*client.Client).Networks, c.networkListing()),
 		showCommand(c, "Show networks in full", (*client.Client).Network, c.networkNames(false), c.showNetwork),
+		c.networkEditCommand(),
 		c.networkAddressesCommand(),
+		c.networkRangeCommand(),
 		removeCommand(c, "delete", "Delete networks without VMs", "%s is deleted", (*client.Client).DeleteNetwork, c.networkNames(false)),
 	)
 }
@@ -28,11 +30,12 @@ func (c *cli) networkListing() listing[baadal.Network] {
 		empty: "No networks yet. Create one: baadal network create NAME --vlan 10 --cidr 192.168.10.0/24",
 		columns: []column[baadal.Network]{
 			{title: "Name", cell: func(n baadal.Network) string { return n.Name }, min: 10},
-			{title: "VLAN", right: true, cell: func(n baadal.Network) string { return fmt.Sprint(n.VLAN) }},
-			{title: "Subnet", cell: func(n baadal.Network) string { return n.CIDR }},
+			{title: "VLAN", right: true, cell: func(n baadal.Network) string { return vlanText(n.VLAN) }},
+			{title: "Subnet", cell: func(n baadal.Network) string { return dash(n.CIDR) }},
 			{title: "VMs", right: true, cell: func(n baadal.Network) string { return fmt.Sprint(n.VMs) }, drop: 2},
 			{title: "Free", right: true, cell: func(n baadal.Network) string { return fmt.Sprint(n.Free) }, drop: 1},
 			{title: "Addresses", right: true, cell: func(n baadal.Network) string { return fmt.Sprint(n.Addresses) }, drop: 3},
+			{title: "For", cell: visibleText, drop: 6},
 			{title: "Gateway", cell: func(n baadal.Network) string { return dash(n.Gateway) }, drop: 4},
 			{title: "DHCP", cell: func(n baadal.Network) string {
 				if n.Applied {
@@ -49,19 +52,40 @@ func (c *cli) showNetwork(n baadal.Network) {
 	if !n.Applied {
 		applied = "does not have its reservations yet"
 	}
-	fmt.Fprintln(c.out, c.title(n.Name, "", fmt.Sprintf("VLAN %d, %s", n.VLAN, n.CIDR)))
+	head := fmt.Sprintf("VLAN %d, %s", n.VLAN, n.CIDR)
+	if n.VLAN == 0 || n.CIDR == "" {
+		head, applied = "built in, without VLAN or addresses yet", ""
+	}
+	ranges := make([]string, 0, len(n.Ranges))
+	for _, r := range n.Ranges {
+		text := r.First
+		if r.Last != r.First {
+			text += " to " + r.Last
+		}
+		ranges = append(ranges, text)
+	}
+	fmt.Fprintln(c.out, c.title(n.Name, "", head))
 	c.fields([]field{
 		{"Task", taskRefText(n.Task)},
-		{"Addresses", fmt.Sprintf("%s to %s: %d, of which %d free", n.First, n.Last, n.Addresses, n.Free)},
+		{"For", visibleText(n)},
+		{"Addresses", fmt.Sprintf("%d, of which %d free", n.Addresses, n.Free)},
+		{"Ranges", strings.Join(ranges, ", ")},
 		{"Gateway", n.Gateway},
 		{"DNS", strings.Join(n.DNS, ", ")},
 		{"VMs", fmt.Sprint(n.VMs)},
-		{"On the hosts", fmt.Sprintf("libvirt network %s, portgroup %s", n.Bridge, n.Portgroup)},
+		{"On the hosts", fmt.Sprintf("libvirt network %s, portgroup %s", n.Bridge, dash(n.Portgroup))},
 		{"DHCP server", applied},
 		{"Created", agoText(c.now(), n.CreatedAt)},
 		{"Can", actionsText(n.Actions)},
 	})
 }
+
+const networkCreateLong = `Create a network: a VLAN, a subnet, and a range of addresses for VMs. The
+built-in ones (Research, Private, Infrastructure) get theirs in the same way.
+The addresses of the gateway, the controller and the hosts are left out.
+
+    baadal network create lab --vlan 10 --cidr 192.168.10.0/24 --gateway 192.168.10.1
+    baadal network create physics --vlan 11 --cidr 10.1.0.0/16 --org PHYSICS`
 
 func (c *cli) networkCreateCommand() *cobra.Command {
 	var in baadal.NetworkCreate
@@ -86,7 +110,7 @@ func (c *cli) networkCreateCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use: "create NAME --vlan VLAN --cidr SUBNET", Short: "Create a network", Args: takes(1, 1), DisableFlagsInUseLine: true,
-		Long:              "Create a network: a VLAN, a subnet, and a range of addresses for VMs.\n\n    baadal network create lab --vlan 10 --cidr 192.168.10.0/24 --gateway 192.168.10.1",
+		Long:              networkCreateLong,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.run(cmd, c, args[0]) },
 	}
@@ -98,6 +122,11 @@ func (c *cli) networkCreateCommand() *cobra.Command {
 	f.StringVar(&in.First, "first", "", "first `address` for VMs (the subnet's tenth)")
 	f.StringVar(&in.Last, "last", "", "last `address` for VMs (the last usable)")
 	f.StringVar(&in.Bridge, "libvirt-network", "", "libvirt network on the hosts (ovs-net)")
+	visible := visibilityFlags(cmd)
+	cmd.PreRunE = func(*cobra.Command, []string) (err error) {
+		in.VisibleToAll, in.Organisations, err = visible()
+		return err
+	}
 	dryRunFlag(cmd, &a.dryRun)
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -107,10 +108,13 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	loops := reconcile.New(db, world.watched(), reconcile.Options{Logger: log})
 	svc := service.New(db, queue, service.Options{
 		Prober: world.systems.Prober, Stats: loops.VMStats, Files: world.systems.Images, Foreign: world.systems.Adopter,
-		Consoles: world.consoles, Screens: world.screens, Logger: log,
+		Consoles: world.consoles, Screens: world.screens, Taken: ownAddresses(cfg), Logger: log,
 	})
 	if err := bootstrap(ctx, out, svc); err != nil {
 		return err
+	}
+	if err := svc.EnsureBuiltinNetworks(ctx); err != nil {
+		return fmt.Errorf("make built-in networks: %w", err)
 	}
 	if err := queue.Start(ctx); err != nil {
 		return err
@@ -250,6 +254,21 @@ func slots(db *store.DB) func() int {
 		}
 		return max(n, 1)
 	}
+}
+
+// ownAddresses are those of this machine and of the boxes it works with. One
+// that cannot be read is not kept out of ranges; the network would tell.
+func ownAddresses(cfg config) (all []netip.Addr) {
+	interfaces, _ := net.InterfaceAddrs()
+	for _, a := range interfaces {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			all = append(all, p.Addr())
+		}
+	}
+	if a, err := netip.ParseAddr(cfg.DHCP.Address); err == nil {
+		all = append(all, a)
+	}
+	return all
 }
 
 func databaseKind(dsn string) string {

@@ -154,7 +154,8 @@ var notOfAVM = map[string]string{
 	string(baadal.TaskBaseRemove): "about a base", string(baadal.TaskTransferRemove): "about a file", string(baadal.TaskBackupVerify): "about a backup", string(baadal.TaskBackupDelete): "about a backup",
 	string(baadal.TaskHostAdd): "about a host", string(baadal.TaskHostCheck): "about a host",
 	string(baadal.TaskTemplateImport): "about a template", string(baadal.TaskTemplateDelete): "about a template",
-	string(baadal.TaskNetworkApply): "about a network", string(baadal.TaskNetworkDelete): "about a network", string(baadal.TaskAudit): "about the cloud",
+	string(baadal.TaskNetworkApply): "about a network", string(baadal.TaskNetworkDelete): "about a network",
+	string(baadal.TaskNetworkGrow): "about a network", string(baadal.TaskNetworkShrink): "about a network", string(baadal.TaskAudit): "about the cloud",
 }
 
 // TestEveryOperationIsInTheTable: what the product can do to a VM is in the

@@ -110,7 +110,7 @@ func (c *cloud) furnish(t *testing.T, hosts int) {
 			return err
 		}
 		c.template = m.ID
-		n := baadal.Network{Name: "research", VLAN: 10, CIDR: "10.0.1.0/24", Bridge: "ovs-net", Portgroup: "vlan10", First: "10.0.1.10", Last: "10.0.1.29"}
+		n := baadal.Network{Name: "research", VLAN: 10, CIDR: "10.0.1.0/24", Bridge: "ovs-net", Portgroup: "vlan10", VisibleToAll: true, First: "10.0.1.10", Last: "10.0.1.29"}
 		var all []baadal.Address
 		for i := range 20 {
 			all = append(all, baadal.Address{IP: fmt.Sprintf("10.0.1.%d", 10+i), MAC: baadal.RandomMAC([3]byte{0, 0, byte(i)})})

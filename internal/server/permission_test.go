@@ -34,6 +34,7 @@ var bodies = map[string]string{
 	"import-template": `{"name":"new","url":"http://192.0.2.5/x.img"}`,
 	"upload":          "some bytes",
 	"create-network":  `{"name":"new","vlan":77,"cidr":"10.77.0.0/24"}`,
+	"edit-network":    `{"dns":["192.0.2.53"]}`,
 	"create-vm":       `{"name":"new","template":"one"}`,
 	"run-audit":       `{}`,
 	"console-ticket":  `{"kind":"serial"}`,
@@ -60,6 +61,7 @@ var bodies = map[string]string{
 	"set-backup-schedule":   `{"every":"daily","incremental":true,"keep":2}`,
 	"set-snapshot-schedule": `{"daily":true,"weekly":false,"monthly":false,"yearly":false}`,
 	"update-setting":        `{"value":"25h"}`,
+	"add-network-range":     `{"first":"192.168.10.3"}`,
 }
 
 // readOf is the action that makes a thing visible at all.
@@ -177,7 +179,7 @@ func (th things) path(route, id string, r relation) string {
 	case "settings":
 		ref = "vm.retention"
 	}
-	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one", "{disk}", "vda").Replace(route)
+	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one", "{disk}", "vda", "{range}", "192.168.10.3").Replace(route)
 	// Nothing shall be gone for the next call.
 	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-export", "delete-backup", "delete-network", "create-user", "delete-affinity"}, id) {
 		p += "?dry_run=true"

@@ -37,7 +37,7 @@ func (s *Service) RestoreBackup(ctx context.Context, a baadal.Actor, ref string,
 		if err := allowedBackup(a, baadal.ActionBackupRestore, &b); err != nil {
 			return vm, p, err
 		}
-		cr, err := s.restorable(tx, b, in)
+		cr, err := s.restorable(tx, a, b, in)
 		if err != nil {
 			return vm, p, err
 		}
@@ -61,7 +61,7 @@ func (s *Service) RestoreBackup(ctx context.Context, a baadal.Actor, ref string,
 }
 
 // restorable finds what a new VM from a backup refers to.
-func (s *Service) restorable(tx *store.Tx, b baadal.Backup, in baadal.BackupRestore) (cr creation, err error) {
+func (s *Service) restorable(tx *store.Tx, a baadal.Actor, b baadal.Backup, in baadal.BackupRestore) (cr creation, err error) {
 	if cr.settings, err = tx.SettingValues(); err != nil {
 		return cr, err
 	}
@@ -88,7 +88,7 @@ func (s *Service) restorable(tx *store.Tx, b baadal.Backup, in baadal.BackupRest
 	if ref == "" {
 		ref, more = b.Machine.Network, b.Machine.Networks
 	}
-	if cr.network, err = pickNetwork(tx, ref); err != nil {
+	if cr.network, err = pickNetwork(tx, a, ref); err != nil {
 		return cr, fieldOf(err, "network")
 	}
 	if cr.networks, err = moreNetworks(tx, cr.network, more); err != nil {

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,14 +14,18 @@ func networkSubject(n baadal.Network) baadal.Subject {
 	return baadal.Subject{Kind: "network", ID: n.ID, Name: n.Name}
 }
 
-// Networks lists the networks.
+// Networks lists the networks that the actor may use.
 func (s *Service) Networks(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (list baadal.List[baadal.Network], err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
-		if list, err = tx.Networks(q); err != nil {
+		organisation := a.User.OrganisationID
+		if a.ScopeOf(baadal.ActionNetworkRead) == baadal.ScopeAny {
+			organisation = 0
+		}
+		if list, err = tx.Networks(q, organisation); err != nil {
 			return err
 		}
 		for i := range list.Items {
-			if err := networkActions(tx, a, &list.Items[i]); err != nil {
+			if err := presentNetwork(tx, a, &list.Items[i]); err != nil {
 				return err
 			}
 		}
@@ -34,32 +37,99 @@ func (s *Service) Networks(ctx context.Context, a baadal.Actor, q baadal.ListQue
 // Network returns one network by id or name.
 func (s *Service) Network(ctx context.Context, a baadal.Actor, ref string) (n baadal.Network, err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
-		if n, err = tx.NetworkByRef(ref); err != nil {
+		if n, err = findNetwork(tx, a, ref); err != nil {
 			return err
 		}
-		return networkActions(tx, a, &n)
+		return presentNetwork(tx, a, &n)
 	})
 	return n, err
 }
 
-func networkActions(tx *store.Tx, a baadal.Actor, n *baadal.Network) error {
-	refusal := may(a, baadal.ActionNetworkDelete)
+// findNetwork finds a network that the actor may use.
+func findNetwork(tx *store.Tx, a baadal.Actor, ref string) (baadal.Network, error) {
+	n, err := tx.NetworkByRef(ref)
+	if err == nil && !seesNetwork(a, &n) {
+		return baadal.Network{}, baadal.Errorf(baadal.NotFound, "there is no security domain %q", ref)
+	}
+	return n, err
+}
+
+func seesNetwork(a baadal.Actor, n *baadal.Network) bool {
+	return a.ScopeOf(baadal.ActionNetworkRead) == baadal.ScopeAny || n.SeenBy(a.User.OrganisationID)
+}
+
+// networkOf is a VM's network for another VM beside it.
+func networkOf(tx *store.Tx, a baadal.Actor, vm baadal.VM) (baadal.Network, error) {
+	n, err := tx.Network(vm.NetworkID)
+	if err == nil && !seesNetwork(a, &n) {
+		return n, baadal.Errorf(baadal.Forbidden, "%s is in a network that your organisation may not use any more", vm.Name).WithCode("network_hidden").
+			WithNext("Ask an administrator", "")
+	}
+	return n, err
+}
+
+// pickNetwork is the network asked for, or the only one that the actor may use.
+func pickNetwork(tx *store.Tx, a baadal.Actor, ref string) (n baadal.Network, err error) {
+	if ref != "" {
+		n, err = findNetwork(tx, a, ref)
+	} else {
+		n, err = onlyNetwork(tx, a)
+	}
+	switch {
+	case err != nil:
+	case n.VLAN == 0 || n.CIDR == "":
+		err = baadal.Errorf(baadal.Conflict, "network %s has no VLAN and no addresses yet", n.Name).WithCode("network_not_ready").
+			WithNext("Give it both", "baadal network create "+n.Name+" --vlan N --cidr A.B.C.0/24")
+	case !n.Applied:
+		err = baadal.Errorf(baadal.Conflict, "network %s is not ready: the DHCP server does not have its addresses yet", n.Name).WithCode("network_not_ready").
+			WithNext("See the task that is at it", "baadal task list")
+	}
+	return n, err
+}
+
+func onlyNetwork(tx *store.Tx, a baadal.Actor) (baadal.Network, error) {
+	all, err := tx.AllNetworks()
+	if err != nil {
+		return baadal.Network{}, err
+	}
+	all = slices.DeleteFunc(all, func(n baadal.Network) bool { return n.VLAN == 0 || !seesNetwork(a, &n) })
+	switch len(all) {
+	case 0:
+		return baadal.Network{}, baadal.Errorf(baadal.Conflict, "there is no network yet").WithCode("no_network").
+			WithNext("Make one", "baadal network create NAME --vlan N --cidr A.B.C.0/24")
+	case 1:
+		return all[0], nil
+	}
+	return baadal.Network{}, baadal.Errorf(baadal.Invalid, "there are %d networks: say which", len(all)).WithNext("See them", "baadal network list")
+}
+
+// presentNetwork makes a network ready for an actor: who else may use it is for
+// administrators.
+func presentNetwork(tx *store.Tx, a baadal.Actor, n *baadal.Network) error {
+	if a.ScopeOf(baadal.ActionNetworkUpdate) == baadal.ScopeNone {
+		n.Organisations = nil
+	}
+	edit, refusal := may(a, baadal.ActionNetworkUpdate), may(a, baadal.ActionNetworkDelete)
 	if refusal == nil {
 		refusal = deletableNetwork(tx, n)
 		if baadal.KindOf(refusal) == baadal.Internal || baadal.KindOf(refusal) == baadal.Unavailable {
 			return refusal // it could not be looked at
 		}
 	}
-	n.Actions = map[string]baadal.Access{"delete": access(refusal)}
+	n.Actions = map[string]baadal.Access{"edit": access(edit), "delete": access(refusal)}
 	return nil
 }
 
 // deletableNetwork refuses while VMs are in the network; deleted ones that can
 // be restored need it too.
 func deletableNetwork(tx *store.Tx, n *baadal.Network) error {
+	if n.Builtin != "" {
+		return baadal.Errorf(baadal.Conflict, "%s is built in and stays", n.Name).WithCode("network_builtin").
+			WithNext("Take its addresses away", "baadal network range remove "+n.Name+" FIRST LAST")
+	}
 	if n.VMs > 0 {
 		return baadal.Errorf(baadal.Conflict, "%d VMs are in network %s", n.VMs, n.Name).WithCode("network_in_use").
-			WithNext("See them", "baadal vm list network:"+n.Name)
+			WithDetail("%s", usersOf(tx, n)).WithNext("See them", "baadal vm list network:"+n.Name)
 	}
 	deleted, err := tx.VMs(baadal.ListQuery{Limit: 1, Filter: "state:deleted network:" + n.Name}, baadal.Visibility{Scope: baadal.ScopeAny})
 	if err != nil {
@@ -89,11 +159,13 @@ func (s *Service) NetworkAddresses(ctx context.Context, a baadal.Actor, ref stri
 }
 
 // CreateNetwork makes a network with all its addresses, each with its MAC, and
-// a task that reserves them in the DHCP server.
+// a task that reserves them in the DHCP server. A built-in network that has no
+// VLAN yet gets what the wish says.
 func (s *Service) CreateNetwork(ctx context.Context, a baadal.Actor, in baadal.NetworkCreate, opt baadal.ChangeOptions) (c baadal.Change[baadal.Network], err error) {
 	if err := may(a, baadal.ActionNetworkCreate); err != nil {
 		return c, err
 	}
+	said := in.VisibleToAll != nil || len(in.Organisations) > 0
 	from, to, err := in.Validate()
 	if err != nil {
 		return c, err
@@ -101,33 +173,34 @@ func (s *Service) CreateNetwork(ctx context.Context, a baadal.Actor, in baadal.N
 	var n baadal.Network
 	var t baadal.Task
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		n = baadal.Network{
-			Name: in.Name, VLAN: in.VLAN, CIDR: in.CIDR, Gateway: in.Gateway, DNS: slices.Clone(in.DNS), Bridge: in.Bridge,
-			Portgroup: fmt.Sprintf("vlan%d", in.VLAN), First: from.String(), Last: to.String(),
-		}
-		if err := tx.Lock("network"); err != nil {
+		if err := first(tx.Lock("network"), overlaps(tx, in.CIDR, 0)); err != nil {
 			return err
 		}
-		if err := overlaps(tx, in.CIDR); err != nil {
-			return err
+		n = baadal.Network{}
+		builtin, err := tx.NetworkByRef(in.Name)
+		fill := err == nil && builtin.Builtin != "" && builtin.Name == in.Name && builtin.VLAN == 0 && builtin.CIDR == "" && builtin.Task == nil
+		if fill {
+			n = builtin
 		}
-		used, err := tx.UsedMACs()
+		if !fill || said {
+			n.VisibleToAll = *in.VisibleToAll
+			if err := nameOrganisations(tx, &n, in.Organisations); err != nil {
+				return err
+			}
+		}
+		n.Name, n.VLAN, n.CIDR, n.Gateway, n.DNS, n.Bridge, n.Portgroup = in.Name, in.VLAN, in.CIDR, in.Gateway, slices.Clone(in.DNS), in.Bridge, baadal.Portgroup(in.VLAN)
+		all, err := s.addresses(tx, &n, from, to, nil)
 		if err != nil {
 			return err
 		}
-		if err := tx.CreateNetwork(&n, addresses(from, to, used)); err != nil {
+		store := tx.CreateNetwork
+		if fill {
+			store = tx.FillNetwork
+		}
+		if err := store(&n, all); err != nil {
 			return err
 		}
-		if t, err = newTask(a, baadal.TaskNetworkApply, networkSubject(n), struct{}{}); err != nil {
-			return err
-		}
-		if err := tx.InsertTask(&t); err != nil {
-			return err
-		}
-		if opt.DryRun {
-			return errDryRun
-		}
-		return event(tx, a, baadal.Event{Subject: networkSubject(n), Version: n.Generation, What: "created"}, map[string]any{"cidr": n.CIDR, "vlan": n.VLAN})
+		return s.withTask(tx, a, baadal.TaskNetworkApply, n, &t, opt, "created", map[string]any{"cidr": n.CIDR, "vlan": n.VLAN})
 	})
 	if isDryRun(err) {
 		return baadal.Change[baadal.Network]{Plan: &baadal.Plan{
@@ -141,35 +214,48 @@ func (s *Service) CreateNetwork(ctx context.Context, a baadal.Actor, in baadal.N
 	return baadal.Change[baadal.Network]{Resource: &n, Task: &t}, nil
 }
 
-// overlaps refuses a subnet that shares addresses with a known one.
-func overlaps(tx *store.Tx, cidr string) error {
+// withTask stores a task about a network and the event that says so.
+func (s *Service) withTask(tx *store.Tx, a baadal.Actor, kind baadal.TaskKind, n baadal.Network, t *baadal.Task, opt baadal.ChangeOptions, what string, changes map[string]any) (err error) {
+	if *t, err = newTask(a, kind, networkSubject(n), struct{}{}); err != nil {
+		return err
+	}
+	if err := tx.InsertTask(t); err != nil {
+		return err
+	}
+	if opt.DryRun {
+		return errDryRun
+	}
+	return event(tx, a, baadal.Event{Subject: networkSubject(n), Version: n.Generation, What: what}, changes)
+}
+
+// nameOrganisations finds the organisations that may use a network.
+func nameOrganisations(tx *store.Tx, n *baadal.Network, refs []string) error {
+	n.Organisations, n.OrganisationIDs = nil, nil
+	for _, ref := range refs {
+		o, err := tx.Organisation(ref)
+		if err != nil {
+			return fieldOf(err, "organisations")
+		}
+		if !slices.Contains(n.OrganisationIDs, o.ID) {
+			n.Organisations, n.OrganisationIDs = append(n.Organisations, o.Name), append(n.OrganisationIDs, o.ID)
+		}
+	}
+	return nil
+}
+
+// overlaps refuses a subnet that shares addresses with another network's.
+func overlaps(tx *store.Tx, cidr string, except int64) error {
 	all, err := tx.AllNetworks()
 	if err != nil {
 		return err
 	}
 	p := netip.MustParsePrefix(cidr)
 	for _, n := range all {
-		if q, err := netip.ParsePrefix(n.CIDR); err == nil && q.Overlaps(p) {
+		if q, err := netip.ParsePrefix(n.CIDR); err == nil && n.ID != except && q.Overlaps(p) {
 			return baadal.Errorf(baadal.Conflict, "%s overlaps with %s of network %s", cidr, n.CIDR, n.Name).WithCode("subnet_overlaps").WithField("cidr")
 		}
 	}
 	return nil
-}
-
-// addresses makes the rows of a range, with random MACs that are not in use.
-func addresses(from, to netip.Addr, used map[string]bool) []baadal.Address {
-	var all []baadal.Address
-	for ip := from; ip.Compare(to) <= 0; ip = ip.Next() {
-		var b [3]byte
-		mac := ""
-		for mac == "" || used[mac] {
-			_, _ = rand.Read(b[:])
-			mac = baadal.RandomMAC(b)
-		}
-		used[mac] = true
-		all = append(all, baadal.Address{IP: ip.String(), MAC: mac})
-	}
-	return all
 }
 
 // DeleteNetwork removes a network without VMs and its reservations.

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"baadal"
@@ -32,6 +33,7 @@ type Options struct {
 	Consoles   Consoles                               // screens and serial lines
 	Screens    Screens                                // pictures
 	Stats      func(baadal.VM) (baadal.VMStats, bool) // a VM's figures, false if not known; may be nil
+	Taken      []netip.Addr                           // addresses of this controller and its boxes: no VM gets one
 	SessionTTL time.Duration                          // how long a session lasts; 12 h if 0
 	Logger     *slog.Logger
 }

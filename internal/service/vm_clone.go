@@ -126,7 +126,7 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 		return plan, err
 	}
 	cr.template.ID = parent.TemplateID
-	if cr.network, err = tx.Network(parent.NetworkID); err != nil {
+	if cr.network, err = networkOf(tx, a, parent); err != nil {
 		return plan, err
 	}
 	nics, err := tx.NICs(parent.ID)

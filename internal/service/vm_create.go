@@ -151,22 +151,22 @@ func resolvePeople(tx *store.Tx, a baadal.Actor, action baadal.Action, in baadal
 	if err := reach(a, action, cr.owner.OrganisationID); err != nil {
 		return err
 	}
-	if cr.network, err = pickNetwork(tx, in.Network); err != nil {
+	if cr.network, err = pickNetwork(tx, a, in.Network); err != nil {
 		return fieldOf(err, "network")
 	}
-	cr.networks, err = moreNetworks(tx, cr.network, in.Networks)
+	cr.networks, err = moreNetworks(tx, a, cr.network, in.Networks)
 	return err
 }
 
 // moreNetworks finds the networks of a VM's NICs beside the first one: each is
 // another.
-func moreNetworks(tx *store.Tx, network baadal.Network, refs []string) (all []baadal.Network, err error) {
+func moreNetworks(tx *store.Tx, a baadal.Actor, network baadal.Network, refs []string) (all []baadal.Network, err error) {
 	if len(refs) >= baadal.MaxNICs {
 		return nil, baadal.Errorf(baadal.Invalid, "%d networks are too many", len(refs)+1).WithField("networks").WithDetail("a VM can have %d NICs", baadal.MaxNICs)
 	}
 	taken := map[int64]bool{network.ID: true}
 	for _, ref := range refs {
-		n, err := pickNetwork(tx, ref)
+		n, err := pickNetwork(tx, a, ref)
 		if err != nil {
 			return nil, fieldOf(err, "networks")
 		}
@@ -187,32 +187,6 @@ func fieldOf(err error, field string) error {
 		}
 	}
 	return err
-}
-
-// pickNetwork is the network asked for, or the only one there is.
-func pickNetwork(tx *store.Tx, ref string) (n baadal.Network, err error) {
-	if ref != "" {
-		n, err = tx.NetworkByRef(ref)
-	} else {
-		var all []baadal.Network
-		if all, err = tx.AllNetworks(); err != nil {
-			return n, err
-		}
-		switch len(all) {
-		case 0:
-			return n, baadal.Errorf(baadal.Conflict, "there is no network yet").WithCode("no_network").
-				WithNext("Make one", "baadal network create NAME --vlan N --cidr A.B.C.0/24")
-		case 1:
-			n = all[0]
-		default:
-			return n, baadal.Errorf(baadal.Invalid, "there are %d networks: say which", len(all)).WithNext("See them", "baadal network list")
-		}
-	}
-	if err == nil && !n.Applied {
-		err = baadal.Errorf(baadal.Conflict, "network %s is not ready: the DHCP server does not have its addresses yet", n.Name).WithCode("network_not_ready").
-			WithNext("See the task that is at it", "baadal task list")
-	}
-	return n, err
 }
 
 func choose(tx *store.Tx, cr creation) (placement.Choice, error) {

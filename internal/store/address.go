@@ -29,7 +29,7 @@ func (tx *Tx) ClaimNIC(networkID, vmID int64, nic int) (baadal.Address, error) {
 	if err != nil {
 		return baadal.Address{}, err
 	}
-	const lowest = `SELECT ` + addressColumns + ` FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL ORDER BY a.ip_num LIMIT 1`
+	const lowest = `SELECT ` + addressColumns + ` FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL AND a.held = 0 ORDER BY a.ip_num LIMIT 1`
 	for {
 		// Addresses that others are about to claim are passed over. If only
 		// such are left, they may still come back: wait for one.
@@ -42,7 +42,7 @@ func (tx *Tx) ClaimNIC(networkID, vmID int64, nic int) (baadal.Address, error) {
 				return a, fmt.Errorf("find free address: %w", err)
 			}
 		}
-		free, err := tx.count(`SELECT COUNT(*) FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL`, networkID)
+		free, err := tx.count(`SELECT COUNT(*) FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL AND a.held = 0`, networkID)
 		if err != nil {
 			return baadal.Address{}, fmt.Errorf("count free addresses: %w", err)
 		}
@@ -63,7 +63,7 @@ func (tx *Tx) claimIP(networkID int64, ip string, vmID int64, nic int) (baadal.A
 	if _, err := tx.claimable(networkID); err != nil {
 		return baadal.Address{}, err
 	}
-	a, err := scanAddress(tx.queryRow(`SELECT `+addressColumns+` FROM addresses a WHERE a.network_id = $1 AND a.ip = $2`+tx.forUpdate(), networkID, ip))
+	a, err := scanAddress(tx.queryRow(`SELECT `+addressColumns+` FROM addresses a WHERE a.network_id = $1 AND a.ip = $2 AND a.held = 0`+tx.forUpdate(), networkID, ip))
 	if err != nil {
 		return a, notFound(err, "address", ip)
 	}
@@ -198,13 +198,14 @@ func (tx *Tx) addresses(where string, args ...any) ([]baadal.Address, error) {
 }
 
 // Reservations returns what the DHCP server is to know: every address of every
-// network that is not being deleted, in a fixed order.
+// network that is not being deleted, without those that are going, in a fixed
+// order.
 func (tx *Tx) Reservations() ([]baadal.Reservation, error) {
 	all, err := collect(tx, func(r row) (res baadal.Reservation, err error) {
 		err = r.Scan(&res.IP, &res.MAC)
 		res.Name = baadal.ReservationName(res.IP)
 		return res, err
-	}, `SELECT a.ip, a.mac FROM addresses a JOIN networks n ON n.id = a.network_id WHERE n.deleting = 0 ORDER BY a.ip_num`)
+	}, `SELECT a.ip, a.mac FROM addresses a JOIN networks n ON n.id = a.network_id WHERE n.deleting = 0 AND a.held <> 2 ORDER BY a.ip_num`)
 	if err != nil {
 		return nil, fmt.Errorf("read reservations: %w", err)
 	}

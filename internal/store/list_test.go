@@ -294,7 +294,7 @@ func TestListsOfAllNouns(t *testing.T) {
 				return len(l.Items), l.Total, err
 			}},
 			{"networks", "id name vlan addresses created_at", "name:lab cidr:10.10.0.0/16 applied:yes vlan:10", "10.10", func(tx *store.Tx, q baadal.ListQuery) (int, int, error) {
-				l, err := tx.Networks(q)
+				l, err := tx.Networks(q, 0)
 				return len(l.Items), l.Total, err
 			}},
 			{"events", "id", "topic:host what:created actor:asha subject:H1 kind:host", "creat", func(tx *store.Tx, q baadal.ListQuery) (int, int, error) {

@@ -94,6 +94,11 @@ var migrationData = []struct {
 		after:  `SELECT v.name || ' ' || a.ip || ' ' || CAST(a.nic AS TEXT) || ' ' || v.last_nics FROM vms v JOIN addresses a ON a.vm_id = v.id`,
 		want:   "before 10.0.0.1 0 []",
 	},
+	{ // networks: the one from before is for all, is not built in, and its range is what it was
+		after: `SELECT n.name || ' ' || n.builtin || CAST(n.visible AS TEXT) || ' ' || n.ranges || n.first || ' ' || CAST(SUM(a.held) AS TEXT) || ' ' || CAST(COUNT(o.organisation_id) AS TEXT)
+			FROM networks n JOIN addresses a ON a.network_id = n.id LEFT JOIN network_organisations o ON o.network_id = n.id GROUP BY n.name, n.builtin, n.visible, n.ranges, n.first`,
+		want: "before 1 10.0.0.1 0 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

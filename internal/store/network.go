@@ -3,13 +3,16 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"net/netip"
+	"strings"
 
 	"baadal"
 )
 
-const networkColumns = `n.id, n.name, n.generation, n.vlan, n.cidr, n.gateway, n.dns, n.bridge, n.portgroup, n.first, n.last, n.size, n.applied,
-	n.created_at, n.updated_at,
+const networkColumns = `n.id, n.name, n.generation, n.builtin, n.vlan, n.cidr, n.gateway, n.dns, n.bridge, n.portgroup, n.first, n.last, n.ranges, n.size,
+	n.applied, n.visible, n.created_at, n.updated_at,
 	(SELECT COUNT(*) FROM addresses a WHERE a.network_id = n.id AND a.vm_id IS NOT NULL),
 	(SELECT COUNT(*) FROM vms v WHERE v.network_id = n.id AND v.state <> 5), ` + taskRefColumns
 
@@ -18,19 +21,46 @@ var networkJoins = taskRefJoin("network", "n.id")
 func scanNetwork(r row) (n baadal.Network, err error) {
 	var created, updated int64
 	var claimed int
-	var dns string
+	var dns, ranges string
 	var ref taskRef
 	err = r.Scan(append([]any{
-		&n.ID, &n.Name, &n.Generation, &n.VLAN, &n.CIDR, &n.Gateway, &dns, &n.Bridge, &n.Portgroup, &n.First, &n.Last,
-		&n.Addresses, &n.Applied, &created, &updated, &claimed, &n.VMs,
+		&n.ID, &n.Name, &n.Generation, &n.Builtin, &n.VLAN, &n.CIDR, &n.Gateway, &dns, &n.Bridge, &n.Portgroup, &n.First, &n.Last, &ranges,
+		&n.Addresses, &n.Applied, &n.VisibleToAll, &created, &updated, &claimed, &n.VMs,
 	}, ref.dest()...)...)
 	if err != nil {
 		return n, err
 	}
+	n.VLAN = max(n.VLAN, 0)
+	if strings.HasPrefix(n.CIDR, noSubnet) {
+		n.CIDR = ""
+	}
 	n.Free = n.Addresses - claimed
 	n.CreatedAt, n.UpdatedAt, n.Task = timeOf(created), timeOf(updated), ref.get()
-	n.DNS, err = decode[string](dns)
+	if n.DNS, err = decode[string](dns); err != nil {
+		return n, err
+	}
+	if ranges == "" {
+		n.Ranges = []baadal.AddressRange{{First: n.First, Last: n.Last, Addresses: n.Addresses}}
+		return n, nil
+	}
+	n.Ranges, err = decode[baadal.AddressRange](ranges)
 	return n, err
+}
+
+// noSubnet begins what stands in the place of a subnet that is not there yet.
+const noSubnet = "none:"
+
+// vlanAndSubnet are the two as they are stored. In the place of what is not
+// there yet stands a value that nobody else has.
+func vlanAndSubnet(n *baadal.Network) (vlan int, cidr string) {
+	vlan, cidr = n.VLAN, n.CIDR
+	if vlan <= 0 {
+		vlan = -1 - int(rand.Int32N(math.MaxInt32))
+	}
+	if cidr == "" {
+		cidr = fmt.Sprint(noSubnet, rand.Uint64())
+	}
+	return vlan, cidr
 }
 
 // CreateNetwork stores a network with all its addresses, each with its MAC, and
@@ -38,19 +68,38 @@ func scanNetwork(r row) (n baadal.Network, err error) {
 // MAC that is taken is a Conflict.
 func (tx *Tx) CreateNetwork(n *baadal.Network, addresses []baadal.Address) error {
 	n.Generation, n.CreatedAt, n.UpdatedAt, n.Addresses, n.Free = 1, tx.at, tx.at, len(addresses), len(addresses)
+	vlan, cidr := vlanAndSubnet(n)
 	var err error
-	n.ID, err = tx.insert(`INSERT INTO networks (name, vlan, cidr, gateway, dns, bridge, portgroup, first, last, size, applied, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id`, n.Name, n.VLAN, n.CIDR, n.Gateway, encode(n.DNS), n.Bridge,
-		n.Portgroup, n.First, n.Last, len(addresses), flag(n.Applied), tx.now(), tx.now())
+	n.ID, err = tx.insert(`INSERT INTO networks (name, builtin, vlan, cidr, gateway, dns, bridge, portgroup, first, last, size, applied, visible, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING id`, n.Name, n.Builtin, vlan, cidr, n.Gateway, encode(n.DNS), n.Bridge,
+		n.Portgroup, n.First, n.Last, len(addresses), flag(n.Applied), flag(n.VisibleToAll), tx.now(), tx.now())
 	if err != nil {
 		return networkError("create network", n, err)
 	}
-	return tx.insertAddresses(n, addresses)
+	if err := tx.SetNetworkOrganisations(n.ID, n.OrganisationIDs); err != nil {
+		return err
+	}
+	if err := tx.insertAddresses(n, addresses, addressFree); err != nil {
+		return err
+	}
+	return tx.measureNetwork(n)
 }
 
-func (tx *Tx) insertAddresses(n *baadal.Network, addresses []baadal.Address) error {
+// FillNetwork gives a built-in network, which has neither yet, its VLAN and its
+// addresses. The rules of CreateNetwork hold.
+func (tx *Tx) FillNetwork(n *baadal.Network, addresses []baadal.Address) error {
+	if err := tx.UpdateNetwork(n); err != nil {
+		return err
+	}
+	if err := tx.insertAddresses(n, addresses, addressFree); err != nil {
+		return err
+	}
+	return tx.measureNetwork(n)
+}
+
+func (tx *Tx) insertAddresses(n *baadal.Network, addresses []baadal.Address, held int) error {
 	// SQLite looks a placeholder up among all before it: many small inserts are faster.
-	const columns, batch = 4, 100
+	const columns, batch = 5, 100
 	for first := 0; first < len(addresses); first += batch {
 		part := addresses[first:min(first+batch, len(addresses))]
 		args := make([]any, 0, columns*len(part))
@@ -59,9 +108,9 @@ func (tx *Tx) insertAddresses(n *baadal.Network, addresses []baadal.Address) err
 			if err != nil || !ip.Is4() {
 				return baadal.Errorf(baadal.Invalid, "%q is not an IPv4 address", a.IP)
 			}
-			args = append(args, n.ID, a.IP, int64(binary.BigEndian.Uint32(ip.AsSlice())), a.MAC)
+			args = append(args, n.ID, a.IP, int64(binary.BigEndian.Uint32(ip.AsSlice())), a.MAC, held)
 		}
-		_, err := tx.exec(`INSERT INTO addresses (network_id, ip, ip_num, mac) VALUES `+tuples(len(part), columns), args...)
+		_, err := tx.exec(`INSERT INTO addresses (network_id, ip, ip_num, mac, held) VALUES `+tuples(len(part), columns), args...)
 		if err != nil {
 			return networkError("store addresses", n, err)
 		}
@@ -77,8 +126,10 @@ func networkError(operation string, n *baadal.Network, err error) error {
 		return exists("vlan", "VLAN %d belongs to another security domain", n.VLAN)
 	case "networks_cidr":
 		return exists("cidr", "the subnet %s belongs to another security domain", n.CIDR)
+	case "networks_builtin":
+		return exists("name", "the built-in security domain %s is there already", n.Builtin)
 	case "addresses_ip":
-		return exists("cidr", "addresses of %s belong to another security domain", n.CIDR)
+		return exists("cidr", "addresses of %s belong to another security domain, or to this one already", n.CIDR)
 	case "addresses_mac":
 		return baadal.Errorf(baadal.Conflict, "a MAC address is taken").WithCode("mac_taken")
 	}
@@ -106,13 +157,19 @@ func (tx *Tx) network(ref any, where string, arg any) (baadal.Network, error) {
 	if err != nil {
 		return n, notFound(err, "security domain", ref)
 	}
-	return n, nil
+	one := []baadal.Network{n}
+	err = tx.addOrganisations(one)
+	return one[0], err
 }
 
-// Networks lists networks.
-func (tx *Tx) Networks(q baadal.ListQuery) (baadal.List[baadal.Network], error) {
-	return listRows(tx, listSpec{
-		noun: "networks", table: "networks n", id: "n.id", columns: networkColumns, joins: networkJoins,
+// Networks lists the networks that an organisation may use, or all for 0.
+func (tx *Tx) Networks(q baadal.ListQuery, organisation int64) (baadal.List[baadal.Network], error) {
+	var where []cond
+	if organisation != 0 {
+		where = []cond{is("(n.visible = 1 OR n.id IN (SELECT network_id FROM network_organisations WHERE organisation_id = ?))", organisation)}
+	}
+	list, err := listRows(tx, listSpec{
+		noun: "networks", table: "networks n", id: "n.id", columns: networkColumns, joins: networkJoins, where: where,
 		keys: map[string]filterKey{
 			"name": equalsFold("n.name"), "cidr": equals("n.cidr"), "applied": truth("n.applied"),
 			"vlan": func(v string) (cond, error) { return is("n.vlan = ?", refID(v)), nil },
@@ -124,6 +181,10 @@ func (tx *Tx) Networks(q baadal.ListQuery) (baadal.List[baadal.Network], error) 
 		},
 		sort: "name",
 	}, q, scanNetwork)
+	if err != nil {
+		return list, err
+	}
+	return list, tx.addOrganisations(list.Items)
 }
 
 // AllNetworks returns every network by name.
@@ -132,15 +193,17 @@ func (tx *Tx) AllNetworks() ([]baadal.Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read networks: %w", err)
 	}
-	return all, nil
+	return all, tx.addOrganisations(all)
 }
 
 // UpdateNetwork stores what may change of a network, if its generation is
-// still the current one, and raises it in n. VLAN, subnet and range stay.
+// still the current one, and raises it in n. Its addresses and what it counts
+// of them stay.
 func (tx *Tx) UpdateNetwork(n *baadal.Network) error {
-	c, err := tx.affected(`UPDATE networks SET name = $1, gateway = $2, dns = $3, bridge = $4, portgroup = $5, applied = $6, updated_at = $7,
-		generation = generation + 1 WHERE id = $8 AND generation = $9`,
-		n.Name, n.Gateway, encode(n.DNS), n.Bridge, n.Portgroup, flag(n.Applied), tx.now(), n.ID, n.Generation)
+	vlan, cidr := vlanAndSubnet(n)
+	c, err := tx.affected(`UPDATE networks SET name = $1, builtin = $2, vlan = $3, cidr = $4, gateway = $5, dns = $6, bridge = $7, portgroup = $8, applied = $9,
+		visible = $10, updated_at = $11, generation = generation + 1 WHERE id = $12 AND generation = $13`,
+		n.Name, n.Builtin, vlan, cidr, n.Gateway, encode(n.DNS), n.Bridge, n.Portgroup, flag(n.Applied), flag(n.VisibleToAll), tx.now(), n.ID, n.Generation)
 	if err != nil {
 		return networkError("update network", n, err)
 	}
@@ -148,7 +211,7 @@ func (tx *Tx) UpdateNetwork(n *baadal.Network) error {
 		return tx.stale("networks", "security domain", n.ID, n.Generation)
 	}
 	n.Generation, n.UpdatedAt = n.Generation+1, tx.at
-	return nil
+	return tx.SetNetworkOrganisations(n.ID, n.OrganisationIDs)
 }
 
 // SetNetworkDeleting takes a network's reservations out of Reservations, or
@@ -180,8 +243,9 @@ func (tx *Tx) networkInUse(n *baadal.Network) error {
 	return nil
 }
 
-// DeleteNetwork forgets a network and its addresses. It is a Conflict while an
-// address is claimed or a VM, one that can be restored included, is in it.
+// DeleteNetwork forgets a network and its addresses; a built-in one only loses
+// these and its VLAN. It is a Conflict while an address is claimed or a VM, one
+// that can be restored included, is in it.
 func (tx *Tx) DeleteNetwork(id int64) error {
 	// No address can be claimed from here on: ClaimAddress needs the row.
 	if _, err := tx.exec(`UPDATE networks SET deleting = 1 WHERE id = $1`, id); err != nil {
@@ -193,6 +257,9 @@ func (tx *Tx) DeleteNetwork(id int64) error {
 	}
 	if err := tx.networkInUse(&n); err != nil {
 		return err
+	}
+	if n.Builtin != "" {
+		return tx.emptyNetwork(&n)
 	}
 	_, err = tx.exec(`DELETE FROM networks WHERE id = $1`, id)
 	if dangling(err) { // a VM came between

@@ -67,7 +67,7 @@ func (w *world) addNetwork(tx *store.Tx, name string, vlan, size int) (baadal.Ne
 	first := ipOf(vlan, 10)
 	n := baadal.Network{
 		Name: name, VLAN: vlan, CIDR: fmt.Sprintf("10.%d.0.0/16", vlan), Bridge: "ovs-net", Portgroup: fmt.Sprintf("vlan%d", vlan),
-		First: first, Last: ipOf(vlan, 10+size-1), DNS: []string{"10.0.0.53"},
+		First: first, Last: ipOf(vlan, 10+size-1), DNS: []string{"10.0.0.53"}, VisibleToAll: true,
 	}
 	all := make([]baadal.Address, size)
 	for i := range all {

@@ -284,7 +284,7 @@ func nounLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
 		return nil, err
 	}
 	for _, n := range networks {
-		lines = append(lines, fmt.Sprintf("network %s applied %t", n.Name, n.Applied))
+		lines = append(lines, fmt.Sprintf("network %s applied %t with VLAN %d and %d addresses %v", n.Name, n.Applied, n.VLAN, n.Addresses, n.Ranges))
 	}
 	hosts, err := tx.AllHosts()
 	for _, h := range hosts {

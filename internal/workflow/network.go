@@ -9,8 +9,8 @@ import (
 	"baadal/internal/task"
 )
 
-// networkApply gives the DHCP server the reservations of a new network. Its row
-// and its addresses were made with the task.
+// networkApply gives the DHCP server the reservations of a new network, or of a
+// built-in one that was empty. Its row and its addresses were made with the task.
 func (w *Workflows) networkApply() task.Body {
 	return task.Body{
 		Kind:  baadal.TaskNetworkApply,
@@ -36,6 +36,43 @@ func (w *Workflows) networkDelete() task.Body {
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			return r.Task.Subject.Name + " is deleted successfully", tx.DeleteNetwork(r.Task.Subject.ID)
 		},
+	}
+}
+
+// networkGrow gives the DHCP server more reservations of a network. The task's
+// transaction made the addresses; they are given out from its end on.
+func (w *Workflows) networkGrow() task.Body {
+	return task.Body{
+		Kind:  baadal.TaskNetworkGrow,
+		Steps: []task.Step{{Name: "dhcp", Do: w.applyDHCP, Undo: w.settledDHCP((*store.Tx).DropComing)}},
+		Done: func(tx *store.Tx, r *task.Run) (string, error) {
+			return r.Task.Subject.Name + " has its new addresses", tx.AdmitAddresses(r.Task.Subject.ID)
+		},
+		Undone: func(tx *store.Tx, r *task.Run) error { return tx.DropComing(r.Task.Subject.ID) },
+	}
+}
+
+// networkShrink withdraws reservations of addresses that nobody uses; the
+// task's transaction marked them as going.
+func (w *Workflows) networkShrink() task.Body {
+	return task.Body{
+		Kind:  baadal.TaskNetworkShrink,
+		Steps: []task.Step{{Name: "dhcp", Do: w.applyDHCP, Undo: w.settledDHCP((*store.Tx).KeepGoing)}},
+		Done: func(tx *store.Tx, r *task.Run) (string, error) {
+			return r.Task.Subject.Name + " is without these addresses", tx.DropGoing(r.Task.Subject.ID)
+		},
+		Undone: func(tx *store.Tx, r *task.Run) error { return tx.KeepGoing(r.Task.Subject.ID) },
+	}
+}
+
+// settledDHCP decides about a network's held addresses, then brings the DHCP
+// server in line.
+func (w *Workflows) settledDHCP(settle func(tx *store.Tx, network int64) error) func(context.Context, *task.Run) error {
+	return func(ctx context.Context, r *task.Run) error {
+		if err := w.db.Update(ctx, func(tx *store.Tx) error { return settle(tx, r.Task.Subject.ID) }); err != nil {
+			return err
+		}
+		return w.applyDHCP(ctx, r)
 	}
 }
 

@@ -51,7 +51,7 @@ func (w *Workflows) Bodies() []task.Body {
 		w.snapshotCreate(), w.snapshotRevert(), w.snapshotDelete(),
 		w.hostAdd(), w.hostCheck(),
 		w.templateImport(), w.templateDelete(),
-		w.networkApply(), w.networkDelete(),
+		w.networkApply(), w.networkDelete(), w.networkGrow(), w.networkShrink(),
 		w.audit(),
 		w.diskAdd(), w.diskAttach(), w.diskDetach(), w.diskDelete(), w.diskPurge(), w.diskGrow(), w.diskLimit(),
 		w.vmClone(), w.cloneCreate(), w.baseRemove(), w.diskFlatten(),

@@ -202,7 +202,7 @@ func (c *Cloud) Furnish() {
 			return err
 		}
 		n := baadal.Network{
-			Name: "one", VLAN: 10, CIDR: "192.168.10.0/24", Bridge: "ovs-net", Portgroup: "vlan10",
+			Name: "one", VLAN: 10, CIDR: "192.168.10.0/24", Bridge: "ovs-net", Portgroup: "vlan10", VisibleToAll: true,
 			First: "192.168.10.10", Last: "192.168.10.209", Applied: true,
 		}
 		addresses := make([]baadal.Address, 200)
