@@ -91,7 +91,7 @@ func (s *Service) restorable(tx *store.Tx, a baadal.Actor, b baadal.Backup, in b
 	if cr.network, err = pickNetwork(tx, a, ref); err != nil {
 		return cr, fieldOf(err, "network")
 	}
-	if cr.networks, err = moreNetworks(tx, cr.network, more); err != nil {
+	if cr.networks, err = moreNetworks(tx, a, cr.network, more); err != nil {
 		return cr, err
 	}
 	cr.want = placement.Want{VCPUs: b.Machine.VCPUs, RAMMiB: b.Machine.RAMMiB, DiskBytes: int64(b.Machine.GiB()) << 30, Datastore: cr.template.DatastoreID}

@@ -58,14 +58,30 @@ func seesNetwork(a baadal.Actor, n *baadal.Network) bool {
 	return a.ScopeOf(baadal.ActionNetworkRead) == baadal.ScopeAny || n.SeenBy(a.User.OrganisationID)
 }
 
-// networkOf is a VM's network for another VM beside it.
-func networkOf(tx *store.Tx, a baadal.Actor, vm baadal.VM) (baadal.Network, error) {
-	n, err := tx.Network(vm.NetworkID)
-	if err == nil && !seesNetwork(a, &n) {
-		return n, baadal.Errorf(baadal.Forbidden, "%s is in a network that your organisation may not use any more", vm.Name).WithCode("network_hidden").
-			WithNext("Ask an administrator", "")
+// networksOf are a VM's networks for another VM beside it: of its first NIC, and
+// of the others.
+func networksOf(tx *store.Tx, a baadal.Actor, vm baadal.VM) (network baadal.Network, more []baadal.Network, err error) {
+	nics, err := tx.NICs(vm.ID)
+	if err != nil {
+		return network, nil, err
 	}
-	return n, err
+	ids := []int64{vm.NetworkID}
+	for _, n := range nics {
+		if n.Index > 0 {
+			ids = append(ids, n.NetworkID)
+		}
+	}
+	all := make([]baadal.Network, len(ids))
+	for i, id := range ids {
+		if all[i], err = tx.Network(id); err != nil {
+			return network, nil, err
+		}
+		if !seesNetwork(a, &all[i]) {
+			return network, nil, baadal.Errorf(baadal.Forbidden, "%s is in network %s, which your organisation may not use any more", vm.Name, all[i].Name).
+				WithCode("network_hidden").WithNext("Ask an administrator", "")
+		}
+	}
+	return all[0], all[1:], nil
 }
 
 // pickNetwork is the network asked for, or the only one that the actor may use.

@@ -126,22 +126,8 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 		return plan, err
 	}
 	cr.template.ID = parent.TemplateID
-	if cr.network, err = networkOf(tx, a, parent); err != nil {
+	if cr.network, cr.networks, err = networksOf(tx, a, parent); err != nil {
 		return plan, err
-	}
-	nics, err := tx.NICs(parent.ID)
-	if err != nil {
-		return plan, err
-	}
-	for _, n := range nics {
-		if n.Index == 0 {
-			continue
-		}
-		more, err := tx.Network(n.NetworkID)
-		if err != nil {
-			return plan, err
-		}
-		cr.networks = append(cr.networks, more)
 	}
 	room, err := readRoom(tx)
 	if err != nil {

@@ -158,7 +158,7 @@ func TestBuiltinNetworks(t *testing.T) {
 		}
 		update(t, db, func(tx *store.Tx) error { return tx.DeleteNetwork(n.ID) })
 		got := read()
-		got.Generation, got.UpdatedAt, empty.Generation, empty.UpdatedAt = 0, empty.UpdatedAt, 0, empty.UpdatedAt
+		got.Generation, got.UpdatedAt = empty.Generation, empty.UpdatedAt
 		if d := cmp.Diff(empty, got); d != "" {
 			t.Error(d)
 		}
