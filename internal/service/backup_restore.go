@@ -24,6 +24,9 @@ func (s *Service) RestoreBackup(ctx context.Context, a baadal.Actor, ref string,
 		return c, err
 	}
 	return s.restore(ctx, a, opt, baadal.TaskBackupRestore, func(tx *store.Tx, plan *baadal.Plan) (vm baadal.VM, p restoreParams, err error) {
+		if err := tx.Lock("placement"); err != nil { // before the backups', as everywhere
+			return vm, p, err
+		}
 		b, err := tx.BackupByRef(ref, a.Sees(baadal.ActionBackupRead))
 		if err != nil {
 			return vm, p, err
@@ -98,11 +101,9 @@ func (s *Service) restorable(tx *store.Tx, a baadal.Actor, b baadal.Backup, in b
 	return cr, nil
 }
 
-// placeRestored chooses a host that mounts the backup too.
+// placeRestored chooses a host that mounts the backup too. Call it under
+// Lock("placement").
 func placeRestored(tx *store.Tx, b baadal.Backup, cr creation) (placement.Choice, error) {
-	if err := tx.Lock("placement"); err != nil {
-		return placement.Choice{}, err
-	}
 	choice, err := choose(tx, cr)
 	if err != nil {
 		return choice, err
@@ -156,6 +157,9 @@ func claimRestored(tx *store.Tx, a baadal.Actor, b baadal.Backup, in baadal.Back
 // backup has them. The VM must be off, and keeps its size and everything else.
 func (s *Service) RestoreBackupInPlace(ctx context.Context, a baadal.Actor, ref string, opt baadal.ChangeOptions) (c baadal.Change[baadal.VM], err error) {
 	return s.restore(ctx, a, opt, baadal.TaskBackupReplace, func(tx *store.Tx, plan *baadal.Plan) (vm baadal.VM, p restoreParams, err error) {
+		if err := tx.Lock("placement"); err != nil {
+			return vm, p, err
+		}
 		b, err := tx.BackupByRef(ref, a.Sees(baadal.ActionBackupRead))
 		if err != nil {
 			return vm, p, err
@@ -181,6 +185,7 @@ func (s *Service) RestoreBackupInPlace(ctx context.Context, a baadal.Actor, ref 
 		}
 		plan.Summary = fmt.Sprintf("put the disks of %s back as they were on %s", vm.Name, b.CreatedAt.Format("2006-01-02 15:04 MST"))
 		plan.Host, plan.Datastore = vm.Host, vm.Datastore
+		plan.Claims = []string{"the same again for each disk, until what it has now is gone"}
 		plan.Effects = []string{fmt.Sprintf("what it wrote to %d disks since is lost", len(b.Machine.Disks)), "its size, address and everything else stay"}
 		if len(snaps) > 0 {
 			plan.Effects = append(plan.Effects, fmt.Sprintf("its %d snapshots are lost", len(snaps)))
@@ -242,8 +247,9 @@ func sparesSnapshots(tx *store.Tx, vm baadal.VM, extra []baadal.Disk, b *baadal.
 	return nil
 }
 
-// roomToReplace refuses what would not fit beside the disks that it replaces,
-// or could not be read where the VM is.
+// roomToReplace claims what the copies of a backup's disks need beside those
+// that they replace, and refuses what would not fit there, or could not be read
+// where the VM is. Call it under Lock("placement").
 func roomToReplace(tx *store.Tx, b baadal.Backup, vm baadal.VM) error {
 	settings, err := tx.SettingValues()
 	if err != nil {
@@ -257,15 +263,53 @@ func roomToReplace(tx *store.Tx, b baadal.Backup, vm baadal.VM) error {
 	if err != nil {
 		return err
 	}
-	to, err := tx.Datastore(vm.DatastoreID)
+	extra, err := tx.ExtraDisks(vm.ID)
 	if err != nil {
 		return err
 	}
-	need, err := tx.BackupBytes(b)
+	where := map[int64]int64{0: vm.DatastoreID}
+	for _, k := range extra {
+		where[k.ID] = k.DatastoreID
+	}
+	bytes, err := bytesOfDisks(tx, b)
 	if err != nil {
 		return err
 	}
-	return first(placement.Mounts(host, from), placement.RoomForFiles(to, need, placement.LimitsOf(settings)))
+	need := map[int64]int64{}
+	for _, d := range b.Machine.Disks {
+		need[where[d.ID]] += bytes[d.File]
+		if err := tx.ClaimMove(vm.ID, d.ID, where[d.ID], d.SizeGiB); err != nil {
+			return err
+		}
+	}
+	for id, n := range need {
+		to, err := tx.Datastore(id)
+		if err == nil {
+			err = placement.RoomForFiles(to, n, placement.LimitsOf(settings))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return placement.Mounts(host, from)
+}
+
+// bytesOfDisks tells what each disk has in a backup and in all that it stands on,
+// by its file's name.
+func bytesOfDisks(tx *store.Tx, b baadal.Backup) (map[string]int64, error) {
+	all := map[string]int64{}
+	for {
+		for _, f := range b.Files {
+			all[f.Name] += f.Bytes
+		}
+		if b.ParentID == 0 {
+			return all, nil
+		}
+		var err error
+		if b, err = tx.Backup(b.ParentID); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // restore is what both ways have in common.

@@ -360,3 +360,39 @@ func TestReplaceSparesSnapshots(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReplaceClaims: what is put in place of a VM's disks has room of its own on
+// each of their datastores until the old ones are gone.
+func TestReplaceClaims(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	ctx := t.Context()
+	vm := c.create(t, c.admin, baadal.VMCreate{Name: "ml", DiskGiB: 3})
+	b, _ := c.backUp(t, c.admin, "ml", baadal.BackupCreate{})
+	c.act(t, baadal.ActionVMDestroy, vm)
+	claimed := func() (gib int64) {
+		c.view(t, func(tx *store.Tx) error {
+			ds, err := tx.Datastore(vm.DatastoreID)
+			gib = ds.Claimed >> 30
+			return err
+		})
+		return gib
+	}
+	before := claimed()
+	for _, spoil := range []bool{false, true} {
+		if spoil {
+			must(t, c.world.SpoilBackup(mount, b.UUID, "disk0.qcow2"))
+		}
+		ch, err := c.RestoreBackupInPlace(ctx, c.admin, ref(b), baadal.ChangeOptions{})
+		must(t, err)
+		if got := claimed(); got != before+3 {
+			t.Errorf("%d GiB are claimed while it is restored, %d before", got, before)
+		}
+		if done := c.settle(t, ch.Task)[0]; (done.State == baadal.TaskSuccess) == spoil {
+			t.Errorf("%s: %s", done.State, done.Message)
+		}
+		if got := claimed(); got != before {
+			t.Errorf("%d GiB are claimed after it, %d before", got, before)
+		}
+	}
+}

@@ -144,6 +144,9 @@ func (w *Workflows) cleanReplaced(ctx context.Context, r *task.Run) error {
 }
 
 func backupReplaced(tx *store.Tx, r *task.Run) (string, error) {
+	if err := tx.ReleaseMoves(r.Task.Subject.ID); err != nil {
+		return "", err
+	}
 	params, err := task.Params[BackupRestoreParams](r)
 	if err != nil {
 		return "", err
@@ -194,6 +197,9 @@ func replaceUndone(tx *store.Tx, r *task.Run) error {
 		return err
 	} else if known {
 		_, err := backupReplaced(tx, r)
+		return err
+	}
+	if err := tx.ReleaseMoves(r.Task.Subject.ID); err != nil {
 		return err
 	}
 	return tellDamage(tx, r)
