@@ -38,6 +38,7 @@ var imports = map[string][]string{
 	"internal/libvirt":   {"", "internal/ssh"},
 	"internal/disk":      {"", "internal/ssh"},
 	"internal/dhcp":      {"", "internal/ssh"},
+	"internal/dns":       {"", "internal/ssh"},
 	"internal/probe":     {"", "internal/ssh"},
 	"internal/console":   {""},
 	"internal/cloudinit": {""},

@@ -20,6 +20,7 @@ const (
 	DiffOrphanTransfer  = "orphan_transfer"  // a file in vm_migration_data that no transfer owns
 	DiffLeakedAddress   = "leaked_address"   // claimed by nothing that lives
 	DiffDHCP            = "dhcp"             // reservations differ from the server's
+	DiffNames           = "names"            // names differ from the name server's
 	DiffWrongVLAN       = "wrong_vlan"       // a port with another tag than the VM's network
 	DiffStuckTask       = "stuck_task"       // nobody works on it though it is due
 	DiffUndoPending     = "undo_pending"     // a failed task that could not take everything back yet

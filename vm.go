@@ -71,6 +71,7 @@ type VM struct {
 	VLAN        int    `json:"vlan"`
 	Address     string `json:"address" doc:"Private IPv4 address; empty once it was given back."`
 	MAC         string `json:"mac"`
+	DNSName     string `json:"dns_name,omitempty" doc:"Its name in the cloud's name service, if there is one."`
 
 	BaseID   int64  `json:"base_id,omitempty" doc:"The frozen disk that its own stands on together with its clones or its parent."`
 	DiskFile string `json:"-"` // name of its first disk, when that is not the identity's

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"baadal"
 )
 
 // config is the configuration file of `baadal serve`; docs/baadal.example.yaml
@@ -27,6 +29,7 @@ type config struct {
 	SSHKey         string     `yaml:"ssh_key"`
 	TLS            tlsConfig  `yaml:"tls"`
 	DHCP           dhcpConfig `yaml:"dhcp"`
+	DNS            dnsConfig  `yaml:"dns"`
 	Log            logConfig  `yaml:"log"`
 	MetricsPublic  bool       `yaml:"metrics_public"`
 	TrustedProxies []string   `yaml:"trusted_proxies"`
@@ -50,9 +53,21 @@ type dhcpConfig struct {
 	Socket     string   `yaml:"socket"`
 }
 
-// localBox is the address of a DHCP server beside the controller: its files are
-// written and its commands run without SSH.
+// localBox is the address of a DHCP or name server beside the controller: its
+// files are written and its commands run without SSH.
 const localBox = "local"
+
+type dnsConfig struct {
+	Kind    string   `yaml:"kind"` // dnsmasq or none
+	Domain  string   `yaml:"domain"`
+	Address string   `yaml:"address"`
+	User    string   `yaml:"user"`
+	HostKey string   `yaml:"host_key"`
+	File    string   `yaml:"file"`
+	Server  string   `yaml:"server"`
+	Reload  []string `yaml:"reload"`
+	Restart []string `yaml:"restart"`
+}
 
 type logConfig struct {
 	Level  string `yaml:"level"`
@@ -63,6 +78,7 @@ type logConfig struct {
 func defaultConfig() config {
 	return config{
 		Listen: "127.0.0.1:8080", State: "/var/lib/baadal", DHCP: dhcpConfig{Kind: "none", User: "root"},
+		DNS: dnsConfig{Kind: "none", User: "root"},
 		Log: logConfig{Level: "info", Format: "text"}, Workers: 256,
 	}
 }
@@ -95,6 +111,9 @@ func (c *config) restoreEmpty() {
 	}
 	if reflect.ValueOf(c.DHCP).IsZero() {
 		c.DHCP = defaults.DHCP
+	}
+	if reflect.ValueOf(c.DNS).IsZero() {
+		c.DNS = defaults.DNS
 	}
 	if reflect.ValueOf(c.Log).IsZero() {
 		c.Log = defaults.Log
@@ -132,6 +151,7 @@ func (c *config) complete() error {
 		}
 	}
 	c.checkDHCP(bad)
+	c.checkDNS(bad)
 	if _, err := c.logLevel(); err != nil {
 		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	}
@@ -171,6 +191,40 @@ func (c *config) checkDHCP(bad func(key, format string, args ...any)) {
 	default:
 		bad("dhcp.kind", "%q is not isc, kea or none", c.DHCP.Kind)
 	}
+}
+
+func (c *config) checkDNS(bad func(key, format string, args ...any)) {
+	switch c.DNS.Kind {
+	case "none":
+		return
+	case "dnsmasq":
+	default:
+		bad("dns.kind", "%q is not dnsmasq or none", c.DNS.Kind)
+		return
+	}
+	if err := baadal.CheckDomain(c.DNS.Domain); err != nil {
+		bad("dns.domain", "%q is not a domain for the names of VMs, as cloud.example.org", c.DNS.Domain)
+	}
+	if c.DNS.Address == "" {
+		bad("dns.address", "where is the name server? Give the address of its sshd, or %s", localBox)
+	}
+	if c.DNS.HostKey == "" && c.DNS.Address != localBox {
+		bad("dns.host_key", "pin the key of its sshd: ssh-keyscan -t ed25519 %s", c.DNS.Address)
+	}
+	if c.DNS.File != "" && !filepath.IsAbs(c.DNS.File) {
+		bad("dns.file", "%q is not an absolute path", c.DNS.File)
+	}
+	if _, _, err := net.SplitHostPort(c.DNS.Server); c.DNS.Server != "" && err != nil {
+		bad("dns.server", "%q is not host:port", c.DNS.Server)
+	}
+}
+
+// domain is what names of VMs are below; none without a name server.
+func (c *config) domain() string {
+	if c.DNS.Kind == "none" {
+		return ""
+	}
+	return c.DNS.Domain
 }
 
 func (c *config) logLevel() (level slog.Level, err error) {

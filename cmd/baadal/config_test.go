@@ -84,6 +84,10 @@ dhcp:
   address: 10.0.0.2
   host_key: ssh-ed25519 AAAA
   restart: [systemctl, restart, dhcpd]
+dns:
+  kind: dnsmasq
+  domain: cloud.example.org
+  address: local
 log: {level: debug, format: json}
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 workers: 5
@@ -97,6 +101,7 @@ workers: 5
 	want := config{
 		Listen: "[::1]:9090", State: "/srv/baadal", Database: "postgres://baadal:hunter2@db/baadal", SSHKey: "/srv/baadal/id_ed25519",
 		DHCP: dhcpConfig{Kind: "isc", Address: "10.0.0.2", User: "root", HostKey: "ssh-ed25519 AAAA", Restart: []string{"systemctl", "restart", "dhcpd"}},
+		DNS:  dnsConfig{Kind: "dnsmasq", Domain: "cloud.example.org", Address: "local", User: "root"},
 		Log:  logConfig{Level: "debug", Format: "json"}, TrustedProxies: []string{"127.0.0.1", "10.0.0.0/8"}, Workers: 5,
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -144,6 +149,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	c := config{
 		Listen: "8080", State: "var/lib", Database: "mysql://root:hunter2@db/x", TLS: tlsConfig{Certificate: "/no/such.crt"}, DHCP: dhcpConfig{Kind: "isc"},
+		DNS: dnsConfig{Kind: "dnsmasq", Domain: "Cloud_1.", File: "names", Server: "10.0.0.2"},
 		Log: logConfig{Level: "loud", Format: "xml"}, TrustedProxies: []string{"10.0.0.0/8", "proxy.example.org"}, Workers: 0,
 	}
 	err := c.complete()
@@ -156,7 +162,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		keys = append(keys, key)
 	}
 	want := []string{
-		"listen", "state", "database", "tls", "tls.certificate", "dhcp.address", "dhcp.host_key", "log.level", "log.format", "workers", "trusted_proxies",
+		"listen", "state", "database", "tls", "tls.certificate", "dhcp.address", "dhcp.host_key", "dns.domain", "dns.address", "dns.host_key", "dns.file", "dns.server", "log.level", "log.format", "workers", "trusted_proxies",
 	}
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s\n%v", diff, err)

@@ -104,11 +104,12 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	defer world.close()
 
 	queue := task.New(db, task.Options{Workers: cfg.Workers, Logger: log, Slots: slots(db)})
-	queue.Register(workflow.New(db, world.systems, workflow.Options{Logger: log}).Bodies()...)
-	loops := reconcile.New(db, world.watched(), reconcile.Options{Logger: log})
+	flows := workflow.New(db, world.systems, workflow.Options{Logger: log})
+	queue.Register(flows.Bodies()...)
+	loops := reconcile.New(db, world.watched(flows.Boxes()), reconcile.Options{Logger: log})
 	svc := service.New(db, queue, service.Options{
 		Prober: world.systems.Prober, Stats: loops.VMStats, Files: world.systems.Images, Foreign: world.systems.Adopter,
-		Consoles: world.consoles, Screens: world.screens, Taken: ownAddresses(cfg), Logger: log,
+		Consoles: world.consoles, Screens: world.screens, Domain: cfg.domain(), Taken: ownAddresses(cfg), Logger: log,
 	})
 	if err := bootstrap(ctx, out, svc); err != nil {
 		return err

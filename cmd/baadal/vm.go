@@ -120,6 +120,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Why", v.Reason},
 		{"Task", taskRefText(v.Task)},
 		{"Address", strings.TrimSpace(v.Address + answered)},
+		{"DNS name", v.DNSName},
 		{"Network", strings.TrimSuffix(fmt.Sprintf("%s, VLAN %d, MAC %s", v.Network, v.VLAN, v.MAC), ", MAC ")},
 		{"Further NICs", nicsText(v.NICs)},
 		{"Size", fmt.Sprintf("%s, %s memory, %s disk", plural(v.VCPUs, "vCPU"), mibText(v.RAMMiB), gibText(v.DiskGiB))},

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"baadal/internal/console"
 	"baadal/internal/dhcp"
 	"baadal/internal/disk"
+	"baadal/internal/dns"
 	"baadal/internal/libvirt"
 	"baadal/internal/probe"
 	"baadal/internal/reconcile"
@@ -47,6 +50,9 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 	if cfg.DHCP.Kind != "none" {
 		w.systems.DHCP = openDHCP(cfg.DHCP, pool)
 	}
+	if cfg.DNS.Kind == "dnsmasq" {
+		w.systems.Names = openDNS(cfg.DNS, pool)
+	}
 	return w, nil
 }
 
@@ -65,6 +71,23 @@ func openDHCP(c dhcpConfig, pool *ssh.Pool) *dhcp.Server {
 	return dhcp.NewISC(runner, box, o)
 }
 
+// openDNS reaches the name server as openDHCP does the DHCP server.
+func openDNS(c dnsConfig, pool *ssh.Pool) *dns.Dnsmasq {
+	host := baadal.Host{ID: -2, Name: "the name server", Address: c.Address, SSHUser: c.User, HostKey: c.HostKey}
+	var box dns.Box = pool
+	if c.Address == localBox {
+		host.Address, box = "this machine", localDNS{}
+	}
+	return dns.NewDnsmasq(box, host, dns.Options{Domain: c.Domain, File: c.File, Server: c.Server, Reload: c.Reload, Restart: c.Restart})
+}
+
+// localDNS is a name server beside the controller.
+type localDNS struct{ dhcp.Local }
+
+func (localDNS) DialTCP(ctx context.Context, _ baadal.Host, addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
+}
+
 // simulated is a world of so many hosts that exist only in a file.
 func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 	sim, err := simulator.Open(simulator.Config{
@@ -79,7 +102,7 @@ func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 	}
 	hosts, lines := sim.Hypervisor(), console.New(sim.Consoles())
 	systems := workflow.SystemsOf(hosts, sim.Disks(), sim.Prober(), sim.Guests())
-	systems.DHCP = sim.DHCP()
+	systems.DHCP, systems.Names = sim.DHCP(), sim.Names()
 	return world{
 		systems:  systems,
 		consoles: lines, screens: hosts,
@@ -87,9 +110,14 @@ func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 	}, nil
 }
 
-// watched is what the loops look at.
-func (w world) watched() reconcile.Systems {
+// watched is what the loops look at, and the boxes that they keep in line.
+func (w world) watched(boxes []workflow.Box) reconcile.Systems {
+	keep := make([]reconcile.Box, 0, len(boxes))
+	for _, b := range boxes {
+		keep = append(keep, reconcile.Box(b))
+	}
 	return reconcile.Systems{
+		Boxes:      keep,
 		Hypervisor: w.systems.Hypervisor, Alive: w.systems.Prober.Alive, Usage: w.systems.Disks.Usage, DiskSizes: w.systems.Sizer.DiskSizes,
 		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats,
 	}

@@ -110,7 +110,10 @@ func WriteConfig(l *lab.Lab, file, state, database string) error {
 	if st.DHCP == lab.DHCPKea {
 		dhcp = map[string]any{"kind": st.DHCP, "address": address, "host_key": key, "restart": []string{"/etc/kea/restart-kea"}}
 	}
-	cfg := map[string]any{"state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true, "dhcp": dhcp}
+	cfg := map[string]any{"state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true, "dhcp": dhcp, "dns": map[string]any{
+		"kind": "dnsmasq", "domain": lab.Domain, "address": address, "host_key": key,
+		"reload": []string{"/etc/restart-dnsmasq", "reload"}, "restart": []string{"/etc/restart-dnsmasq"},
+	}}
 	if database != "" {
 		cfg["database"] = database
 	}

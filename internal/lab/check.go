@@ -11,7 +11,7 @@ import (
 
 // Packages are the Debian packages that a lab needs.
 var Packages = []string{
-	"bindfs", "conntrack", "cpio", "dosfstools", "e2fsprogs", "ethtool", "fdisk", "genisoimage", "iproute2", "iptables", "iputils-ping",
+	"bindfs", "conntrack", "cpio", "dnsmasq-base", "dosfstools", "e2fsprogs", "ethtool", "fdisk", "genisoimage", "iproute2", "iptables", "iputils-ping",
 	"isc-dhcp-server", "kea-dhcp4-server", "kmod", "libvirt-clients", "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "mtools",
 	"netcat-openbsd", "nftables", "openssh-client", "openssh-server", "openvswitch-switch", "qemu-system-x86", "qemu-utils",
 	"util-linux",
@@ -21,6 +21,7 @@ var Packages = []string{
 var programs = [][2]string{
 	{"bindfs", "bindfs"},
 	{"cpio", "cpio"},
+	{"dnsmasq", "dnsmasq-base"},
 	{"mkfs.vfat", "dosfstools"},
 	{"mke2fs", "e2fsprogs"},
 	{"ethtool", "ethtool"},

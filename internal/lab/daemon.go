@@ -29,7 +29,9 @@ func (l *Lab) bringUp(ctx context.Context, s *state, node string) error {
 		jobs = append(jobs, func(ctx context.Context) error { return l.startSSHD(ctx, node, n.Process) })
 	}
 	if node == DHCP {
-		jobs = append(jobs, func(ctx context.Context) error { return l.startDHCP(ctx, s.DHCP) })
+		jobs = append(jobs,
+			func(ctx context.Context) error { return l.startDHCP(ctx, s.DHCP) },
+			func(ctx context.Context) error { return l.run(ctx, node, "/etc/restart-dnsmasq") })
 	}
 	if hostNumber(node) > 0 {
 		jobs = append(jobs,

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// host gives the state of a host; other nodes are refused: the lab cannot be without them.
-func (s *state) host(name string) (*nodeState, error) {
+// machine gives the state of a host or a box; other nodes are refused: the lab cannot be without them.
+func (s *state) machine(name string) (*nodeState, error) {
 	n, ok := s.Nodes[name]
-	if !ok || hostNumber(name) == 0 {
-		return nil, fmt.Errorf("%s: no such host: there are host1 to host%d", name, s.Hosts)
+	if !ok || hostNumber(name) == 0 && name != DHCP && name != NAT {
+		return nil, fmt.Errorf("%s: no such host: there are host1 to host%d, %s and %s", name, s.Hosts, DHCP, NAT)
 	}
 	return n, nil
 }
 
-// Kill pulls the power cord of a host: all that runs on it is gone when it returns, and nothing was told. A host that
+// Kill pulls the power cord of a host, or of the DHCP or NAT box: all that runs on it is gone when it returns, and nothing was told. A host that
 // is off stays off.
 func (l *Lab) Kill(ctx context.Context, host string) error {
 	err := l.change(ctx, func(s *state) error {
-		n, err := s.host(host)
+		n, err := s.machine(host)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (l *Lab) Kill(ctx context.Context, host string) error {
 // definitions, and without running guests. A host that is on is left alone; one that is cut stays cut.
 func (l *Lab) Boot(ctx context.Context, host string) error {
 	err := l.change(ctx, func(s *state) error {
-		n, err := s.host(host)
+		n, err := s.machine(host)
 		if err != nil || n.Process.alive() {
 			return err
 		}
@@ -85,7 +85,7 @@ func (l *Lab) Heal(ctx context.Context, host string) error { return l.setCut(ctx
 
 func (l *Lab) setCut(ctx context.Context, host string, cut bool) error {
 	err := l.change(ctx, func(s *state) error {
-		n, err := s.host(host)
+		n, err := s.machine(host)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,9 @@ const (
 	managementBridge = "br-mgmt"
 	physicalSwitch   = "br-phys"
 
+	// Domain is what the name server of the DHCP box has the names of VMs below.
+	Domain = "cloud.test"
+
 	// HostBridge is the Open vSwitch bridge of every host, with trunk0 as its way out.
 	HostBridge = "baadal-br-int"
 

@@ -165,6 +165,8 @@ func (l *Lab) writeConfig(root, node string, hosts int) error {
 		contents["etc/kea/baadal.json"] = file{"[]\n", 0o644}
 		contents["etc/kea/restart-kea"] = file{readFile("restart-kea"), 0o755}
 		contents["var/lib/kea/kea-leases4.csv"] = file{"", 0o644}
+		contents["etc/dnsmasq.conf"] = file{readFile("dnsmasq.conf"), 0o644}
+		contents["etc/restart-dnsmasq"] = file{readFile("restart-dnsmasq"), 0o755}
 	case node == Controller:
 		private, err := os.ReadFile(l.SSHKeyPath())
 		if err != nil {

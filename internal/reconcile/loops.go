@@ -1,7 +1,8 @@
 // Package reconcile looks at the world, writes down what it sees, and nudges
 // what differs. Its loops have no input: each may run twice, be missed, or be
-// stopped at any moment, and the next look puts it right. What changes the
-// world is a task, never a loop.
+// stopped at any moment, and the next look puts it right. What changes hosts is a
+// task, never a loop; servers beside them (boxes) are made to hold what the
+// store says.
 package reconcile
 
 import (
@@ -32,6 +33,7 @@ type Systems struct {
 	Answers    func(ctx context.Context, address string) bool
 	Boot       func(ctx context.Context, host baadal.Host) (string, error)               // another word after each boot; nil: nothing is started by itself
 	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error) // of active domains; nil: no figures
+	Boxes      []Box
 }
 
 // Options bound how often the loops look. Zero fields get the defaults.
@@ -46,12 +48,15 @@ type Options struct {
 	Autostart  time.Duration // starting VMs whose host came back; 5 s
 	Schedule   time.Duration // purging, pruning, the nightly audit; 10 min
 	Chains     time.Duration // looking for disks to flatten; 1 min
+	Boxes      time.Duration // looking at the servers beside the hosts; 10 s
+	BoxCalm    time.Duration // how long changes in the store are gathered for them; 200 ms
 	Logger     *slog.Logger
 }
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
 		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute, &o.Chains: time.Minute,
+		&o.Boxes: 10 * time.Second, &o.BoxCalm: 200 * time.Millisecond,
 	} {
 		if *d == 0 {
 			*d = v
@@ -85,6 +90,9 @@ func (l *Loops) Start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule, l.chains} {
 		l.wg.Go(func() { loop(ctx) })
+	}
+	for _, b := range l.sys.Boxes {
+		l.wg.Go(func() { l.box(ctx, b) })
 	}
 }
 

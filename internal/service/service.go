@@ -34,6 +34,7 @@ type Options struct {
 	Screens    Screens                                // pictures
 	Stats      func(baadal.VM) (baadal.VMStats, bool) // a VM's figures, false if not known; may be nil
 	Taken      []netip.Addr                           // addresses of this controller and its boxes: no VM gets one
+	Domain     string                                 // what the name service has VMs' names below; none if empty
 	SessionTTL time.Duration                          // how long a session lasts; 12 h if 0
 	Logger     *slog.Logger
 }

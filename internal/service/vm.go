@@ -37,6 +37,7 @@ func (s *Service) VMs(ctx context.Context, a baadal.Actor, q baadal.ListQuery) (
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) { list, err = tx.VMs(q, a.Sees(baadal.ActionVMRead)); return err })
 	for i := range list.Items {
 		present(a, &list.Items[i])
+		s.nameVM(&list.Items[i])
 	}
 	if !seesHosts(a) {
 		delete(list.Facets, "host")
@@ -52,7 +53,15 @@ func (s *Service) VM(ctx context.Context, a baadal.Actor, ref string) (vm baadal
 		}
 		return presentRules(tx, a, &vm)
 	})
+	s.nameVM(&vm)
 	return vm, err
+}
+
+// nameVM tells the name that the name service has for a VM.
+func (s *Service) nameVM(vm *baadal.VM) {
+	if s.opt.Domain != "" && vm.Address != "" {
+		vm.DNSName = baadal.DNSName(vm.Name, vm.Owner) + "." + s.opt.Domain
+	}
 }
 
 func vmActions(a baadal.Actor, vm *baadal.VM) {

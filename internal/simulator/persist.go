@@ -20,6 +20,9 @@ type state struct {
 	Reservations []baadal.Reservation  // by name
 	DHCPBroken   bool
 	DHCPRestarts int
+	Names        []baadal.NameRecord // in the order of addresses
+	NamesBroken  bool
+	NameChanges  int
 	Inode        int64 // the last one given out
 }
 

@@ -59,7 +59,7 @@ func (c *conn) explain(ctx context.Context, err error) error {
 
 // refusedSocket is the error for a Unix socket that sshd could not connect us
 // to. sshd does not tell why.
-func refusedSocket(c *conn, path string, err error) error {
+func refusedSocket(c *conn, path, option string, err error) error {
 	refused, ok := errors.AsType[*ssh.OpenChannelError](err)
 	if !ok {
 		return err
@@ -67,7 +67,7 @@ func refusedSocket(c *conn, path string, err error) error {
 	return &baadal.Error{
 		Kind: baadal.Unavailable, Code: "socket_refused", Err: err,
 		Title:  fmt.Sprintf("%s on %s takes no connection", path, c.host),
-		Detail: fmt.Sprintf("sshd says %q: its daemon is not running, or sshd has AllowStreamLocalForwarding off", refused.Message),
+		Detail: fmt.Sprintf("sshd says %q: its daemon is not running, or sshd has %s off", refused.Message, option),
 	}
 }
 

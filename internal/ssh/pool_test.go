@@ -287,6 +287,36 @@ func TestDialUnix(t *testing.T) {
 	}
 }
 
+func TestDialTCP(t *testing.T) {
+	t.Parallel()
+	d := startSSHD(t)
+	p := newPool(t, ssh.Options{Signer: d.signer})
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, _ = c.Write([]byte("hello"))
+			_ = c.Close()
+		}
+	}()
+	c, err := p.DialTCP(t.Context(), d.host, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if said, err := io.ReadAll(c); err != nil || string(said) != "hello" {
+		t.Errorf("%q, %v", said, err)
+	}
+	_ = l.Close()
+	if _, err = p.DialTCP(t.Context(), d.host, l.Addr().String()); baadal.CodeOf(err) != "socket_refused" || baadal.KindOf(err) != baadal.Unavailable {
+		t.Errorf("nobody listens: %v", err)
+	}
+}
+
 func TestClose(t *testing.T) {
 	t.Parallel()
 	d := startSSHD(t)

@@ -136,6 +136,15 @@ func (p *Pool) Alive(hostID int64) bool {
 // counted against MaxSessions). Deadlines cannot be set on it: close it
 // instead. It fails with Unavailable once the host has fallen silent.
 func (p *Pool) DialUnix(ctx context.Context, host baadal.Host, path string) (net.Conn, error) {
+	return p.dial(ctx, host, "unix", path, "AllowStreamLocalForwarding")
+}
+
+// DialTCP does what DialUnix does to an address and port as the host sees it.
+func (p *Pool) DialTCP(ctx context.Context, host baadal.Host, addr string) (net.Conn, error) {
+	return p.dial(ctx, host, "tcp", addr, "AllowTcpForwarding")
+}
+
+func (p *Pool) dial(ctx context.Context, host baadal.Host, network, addr, option string) (net.Conn, error) {
 	ctx, cancel := p.callContext(ctx, 0)
 	defer cancel()
 	c, err := p.conn(ctx, host)
@@ -143,9 +152,9 @@ func (p *Pool) DialUnix(ctx context.Context, host baadal.Host, path string) (net
 		return nil, err
 	}
 	return await(ctx, c, func() (net.Conn, error) {
-		s, err := c.client.Dial("unix", path)
+		s, err := c.client.Dial(network, addr)
 		if err != nil {
-			return nil, refusedSocket(c, path, err)
+			return nil, refusedSocket(c, addr, option, err)
 		}
 		return &stream{Conn: s, conn: c}, nil
 	}, func(s net.Conn) { _ = s.Close() })

@@ -115,12 +115,13 @@ type sight struct {
 	entries   map[int64][]baadal.DatastoreEntry // by datastore
 	dhcp      []baadal.Reservation
 	dhcpSeen  bool
+	names     [2][]string // missing, and not ours to have
 	notSeen   []string
 	snapshots map[int64][]baadal.DomainSnapshot // by VM
 	discs     map[int64]string                  // images in CD drives, by VM
 }
 
-// look asks every host, datastore and the DHCP server at the same time; one
+// look asks every host, datastore and server at the same time; one
 // that does not answer in time is not seen.
 func (w *Workflows) look(ctx context.Context, b book) sight {
 	s := sight{discs: map[int64]string{}, snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
@@ -188,6 +189,15 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 			mu.Lock()
 			defer mu.Unlock()
 			s.dhcp, s.dhcpSeen = rs, err == nil
+			return err
+		})
+	}
+	if w.sys.Names != nil {
+		each("name server", func(ctx context.Context) error {
+			missing, extra, err := w.lookNames(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			s.names = [2][]string{missing, extra}
 			return err
 		})
 	}
@@ -274,6 +284,8 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 	case baadal.DiffDHCP:
 		_, err := w.syncDHCP(ctx)
 		return err
+	case baadal.DiffNames:
+		return w.syncNames(ctx, 0)
 	}
 	return baadal.Errorf(baadal.Internal, "no repair for %s", d.Kind)
 }

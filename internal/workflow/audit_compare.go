@@ -31,6 +31,7 @@ func (c *comparison) run() {
 	}
 	c.compareAddresses()
 	c.compareDHCP()
+	c.compareNames()
 	c.compareTasks()
 }
 
@@ -294,6 +295,16 @@ func (c *comparison) compareDHCP() {
 		c.add(baadal.Difference{
 			Kind: baadal.DiffDHCP, Subject: baadal.Subject{Kind: "cloud", Name: "DHCP server"}, Stored: fmt.Sprintf("%d reservations", len(want)),
 			Seen: fmt.Sprintf("%d, of which %d are not ours to have; %d are missing", len(have), extra, missing), Repair: "apply the store's reservations",
+		})
+	}
+}
+
+func (c *comparison) compareNames() {
+	missing, extra := c.seen.names[0], c.seen.names[1]
+	if len(missing)+len(extra) > 0 {
+		c.add(baadal.Difference{
+			Kind: baadal.DiffNames, Subject: baadal.Subject{Kind: "cloud", Name: "name server"}, Stored: fmt.Sprintf("missing: %d (%s)", len(missing), some(missing)),
+			Seen: fmt.Sprintf("not ours to have: %d (%s)", len(extra), some(extra)), Repair: "apply the store's names",
 		})
 	}
 }

@@ -59,7 +59,7 @@ func open(tb testing.TB, dir string) *cloud {
 }
 
 func (c *cloud) bodies() []task.Body {
-	return workflow.New(c.db, c.sys, workflow.Options{Stall: time.Second}).Bodies()
+	return workflow.New(c.db, c.sys, workflow.Options{Stall: time.Second, BoxLag: time.Millisecond}).Bodies()
 }
 
 // furnish makes what a first VM needs: an owner, three hosts that are up, a

@@ -358,6 +358,15 @@ type DHCP interface {
 	Reservations(ctx context.Context) ([]baadal.Reservation, error)
 }
 
+// Names is the server that answers for the names of VMs. They are rendered whole
+// from the store and swapped atomically; nothing of anyone else's is touched.
+type Names interface {
+	// Apply makes the server answer with exactly these names, below the cloud's domain, and returns once it does. The same again changes nothing.
+	Apply(ctx context.Context, records []baadal.NameRecord) error
+	// NameRecords reads back what the server's file of ours holds, in the order of addresses; Unavailable if the server does not answer with it.
+	NameRecords(ctx context.Context) ([]baadal.NameRecord, error)
+}
+
 // Prober looks at a host as a whole.
 type Prober interface {
 	// Fingerprint asks an sshd (host:port) for its host key without trusting it.
@@ -402,6 +411,7 @@ type Systems struct {
 	Images      Images
 	Adopter     Adopter
 	DHCP        DHCP
+	Names       Names
 	Prober      Prober
 	Guests      Guests
 }
@@ -434,8 +444,8 @@ type OnDatastores interface {
 	Refiller
 }
 
-// SystemsOf puts the outside world together. The DHCP server is left out: there
-// need not be one.
+// SystemsOf puts the outside world together. The servers for addresses and names
+// are left out: there need not be any.
 func SystemsOf(hosts OnHosts, files OnDatastores, prober Prober, guests Guests) Systems {
 	return Systems{
 		Hypervisor:  hosts,

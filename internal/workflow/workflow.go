@@ -16,6 +16,7 @@ import (
 type Options struct {
 	HTTP   *http.Client
 	Stall  time.Duration // how long a server that an image is fetched from may send nothing; 1 min if 0
+	BoxLag time.Duration // how long what a box is owed may be on its way before the audit finds it missing; 10 s if 0
 	Logger *slog.Logger
 }
 
@@ -26,6 +27,10 @@ type Workflows struct {
 	opt Options
 
 	dhcp sync.Mutex // held while the DHCP server is brought in line
+
+	names   sync.Mutex // held while the name server is, and for these
+	named   []baadal.NameRecord
+	namedAt time.Time
 }
 
 // New makes the workflows on a store and the outside world. A nil sys.DHCP
@@ -36,6 +41,9 @@ func New(db *store.DB, sys Systems, opt Options) *Workflows {
 	}
 	if opt.Stall == 0 {
 		opt.Stall = time.Minute
+	}
+	if opt.BoxLag == 0 {
+		opt.BoxLag = 10 * time.Second
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)

@@ -1,0 +1,42 @@
+package store
+
+import (
+	"fmt"
+
+	"baadal"
+)
+
+// NameRecords returns what the name service is to know: the name of every VM
+// that has addresses, once for each, in the order of the addresses. A name that
+// was made fit gives way to a VM that is called so by itself.
+func (tx *Tx) NameRecords() ([]baadal.NameRecord, error) {
+	type named struct {
+		baadal.NameRecord
+		vm    int64
+		plain bool
+	}
+	all, err := collect(tx, func(r row) (n named, err error) {
+		var name, owner string
+		err = r.Scan(&n.vm, &name, &owner, &n.IP)
+		n.Name = baadal.DNSName(name, owner)
+		n.plain = n.Name == baadal.DNSPlain(name, owner)
+		return n, err
+	}, `SELECT v.id, v.name, u.username, a.ip FROM addresses a JOIN vms v ON v.id = a.vm_id JOIN users u ON u.id = v.owner_id ORDER BY a.ip_num`)
+	if err != nil {
+		return nil, fmt.Errorf("read names: %w", err)
+	}
+	whose := make(map[string]named, len(all))
+	for _, n := range all {
+		first, taken := whose[n.Name]
+		if !taken || n.plain && !first.plain || n.plain == first.plain && n.vm < first.vm {
+			whose[n.Name] = n
+		}
+	}
+	records := make([]baadal.NameRecord, 0, len(all))
+	for _, n := range all {
+		if whose[n.Name].vm == n.vm {
+			records = append(records, n.NameRecord)
+		}
+	}
+	return records, nil
+}

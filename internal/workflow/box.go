@@ -1,0 +1,109 @@
+package workflow
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"baadal"
+	"baadal/internal/store"
+)
+
+// Box is a server beside the hosts that is to hold what the store says. No task
+// needs it: Sync is called again and again, and brings it in line however it came
+// out of it.
+type Box struct {
+	Name string
+	Sync func(ctx context.Context) error
+	Soon bool // it knows of single VMs
+}
+
+// Boxes are the servers that there are.
+func (w *Workflows) Boxes() (all []Box) {
+	if w.sys.DHCP != nil {
+		all = append(all, Box{Name: "DHCP server", Sync: func(ctx context.Context) error { _, err := w.syncDHCP(ctx); return err }})
+	}
+	if w.sys.Names != nil {
+		all = append(all, Box{Name: "name server", Sync: func(ctx context.Context) error { return w.syncNames(ctx, namesTrust) }, Soon: true})
+	}
+	return all
+}
+
+// syncNames makes the name server answer with what the store says. What it was
+// given so recently is believed to be there still.
+func (w *Workflows) syncNames(ctx context.Context, trust time.Duration) error {
+	w.names.Lock()
+	defer w.names.Unlock()
+	records, err := w.nameRecords(ctx)
+	for known := time.Since(w.namedAt) < trust; err == nil && (!known || !slices.Equal(records, w.named)); known = true {
+		if err = w.sys.Names.Apply(ctx, records); err != nil {
+			w.namedAt = time.Time{}
+			break
+		}
+		// Another controller on the same database may have applied a newer list
+		// before this one: then it is applied again.
+		w.named, w.namedAt = records, time.Now()
+		records, err = w.nameRecords(ctx)
+	}
+	return err
+}
+
+func (w *Workflows) nameRecords(ctx context.Context) (records []baadal.NameRecord, err error) {
+	err = w.db.View(ctx, func(tx *store.Tx) (err error) { records, err = tx.NameRecords(); return err })
+	return records, err
+}
+
+const (
+	boxGlance = 500 * time.Millisecond
+
+	// namesTrust is how long the name server is not looked at again when VMs
+	// change but their names do not. The loop's own looks are farther apart.
+	namesTrust = 5 * time.Second
+)
+
+// lookNames compares the name server with the store. What is on its way is no
+// difference: it looks again until both are the same for once.
+func (w *Workflows) lookNames(ctx context.Context) (missing, extra []string, err error) {
+	for end := time.Now().Add(w.opt.BoxLag); ; {
+		want, err := w.nameRecords(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		have, err := w.sys.Names.NameRecords(ctx)
+		if err == nil {
+			if missing, extra = without(want, have), without(have, want); len(missing)+len(extra) == 0 {
+				return nil, nil, nil
+			}
+		}
+		if time.Now().After(end) {
+			return missing, extra, err
+		}
+		if err := sleep(ctx, boxGlance); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// without lists what is in one list and not in the other.
+func without(in, out []baadal.NameRecord) (left []string) {
+	there := make(map[baadal.NameRecord]bool, len(out))
+	for _, r := range out {
+		there[r] = true
+	}
+	for _, r := range in {
+		if !there[r] {
+			left = append(left, r.Name+" "+r.IP)
+		}
+	}
+	return left
+}
+
+// some lists a few of many.
+func some(all []string) string {
+	const few = 3
+	if len(all) > few {
+		return strings.Join(all[:few], ", ") + ", …"
+	}
+	return strings.Join(all, ", ")
+}

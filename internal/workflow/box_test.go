@@ -1,0 +1,119 @@
+package workflow_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"baadal"
+	"baadal/internal/store"
+	"baadal/internal/task"
+	"baadal/internal/workflow"
+)
+
+// named is a furnished cloud with a name server, and what brings that in line.
+func named(t *testing.T) (*audited, func() error) {
+	t.Helper()
+	a := newAudited(t)
+	a.sys.Names = a.world.Names()
+	a.queue = task.New(a.db, task.Options{})
+	a.queue.Register(a.bodies()...)
+	boxes := workflow.New(a.db, a.sys, workflow.Options{}).Boxes()
+	for _, b := range boxes {
+		if b.Name == "name server" && b.Soon {
+			return a, func() error { return b.Sync(context.Background()) }
+		}
+	}
+	t.Fatalf("there is no name server that follows soon: %+v", boxes)
+	return nil, nil
+}
+
+func (a *audited) named(t *testing.T, want ...string) {
+	t.Helper()
+	records, err := a.world.Names().NameRecords(t.Context())
+	must(t, err)
+	got := []string(nil)
+	for _, r := range records {
+		got = append(got, r.Name+" "+r.IP)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestNamesFollowTheStore: created, renamed, deleted, restored.
+func TestNamesFollowTheStore(t *testing.T) {
+	a, sync := named(t)
+	must(t, sync())
+	a.named(t, "ml.asha "+a.vm.Address)
+	must(t, sync())
+	if n := a.world.NameChanges(); n != 1 {
+		t.Errorf("%d changes, want 1", n)
+	}
+	_, err := a.svc.EditVM(t.Context(), a.actor, "ml", baadal.VMEdit{Name: new("Deep_Net")}, baadal.ChangeOptions{})
+	must(t, err)
+	must(t, sync())
+	a.named(t, baadal.DNSLabel("deep_net")+".asha "+a.vm.Address)
+	a.act(t, baadal.ActionVMDelete, "Deep_Net")
+	must(t, sync())
+	a.named(t)
+	a.act(t, baadal.ActionVMRestore, a.vm.UUID)
+	must(t, sync())
+	a.named(t, baadal.DNSLabel("deep_net")+".asha "+a.vm.Address)
+}
+
+// TestNamesByHand: the audit tells what differs, and mends it; a server that
+// does not answer is not judged.
+func TestNamesByHand(t *testing.T) {
+	a, sync := named(t)
+	must(t, sync())
+	if report := a.audit(t, false); !report.Clean() || len(report.NotSeen) > 0 {
+		t.Errorf("%+v", report)
+	}
+	must(t, a.world.SetNames([]baadal.NameRecord{{Name: "evil.asha", IP: "10.0.1.99"}}))
+	want := []string{"names of cloud name server: missing: 1 (ml.asha ADDRESS), not ours to have: 1 (evil.asha 10.0.1.99)"}
+	if diff := cmp.Diff(want, a.shorts(a.audit(t, false))); diff != "" {
+		t.Error(diff)
+	}
+	if report := a.audit(t, true); len(report.Differences) != 1 || !report.Differences[0].Repaired {
+		t.Errorf("%+v", report)
+	}
+	a.named(t, "ml.asha "+a.vm.Address)
+	must(t, a.world.BreakNames(true))
+	report := a.audit(t, false)
+	if diff := cmp.Diff([]string{"name server: the name server does not answer"}, report.NotSeen); diff != "" || !report.Clean() {
+		t.Errorf("%+v %s", report, diff)
+	}
+	if err := sync(); baadal.KindOf(err) != baadal.Unavailable {
+		// What it was given a moment ago is believed to be there: nothing was asked.
+		must(t, err)
+	}
+	must(t, a.world.BreakNames(false))
+}
+
+// slowNames makes the store change while an older list is applied, as another
+// controller's VM would.
+type slowNames struct {
+	workflow.Names
+	once func()
+}
+
+func (s *slowNames) Apply(ctx context.Context, records []baadal.NameRecord) error {
+	if once := s.once; once != nil {
+		s.once = nil
+		once()
+	}
+	return s.Names.Apply(ctx, records)
+}
+
+func TestNewestNamesWin(t *testing.T) {
+	a, _ := named(t)
+	a.sys.Names = &slowNames{Names: a.world.Names(), once: func() {
+		a.update(t, func(tx *store.Tx) error { return tx.ReleaseAddress(a.vm.ID) })
+	}}
+	for _, b := range workflow.New(a.db, a.sys, workflow.Options{}).Boxes() {
+		must(t, b.Sync(t.Context()))
+	}
+	a.named(t)
+}
