@@ -193,11 +193,8 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 		})
 	}
 	if w.sys.Names != nil {
-		each("name server", func(ctx context.Context) error {
-			missing, extra, err := w.lookNames(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			s.names = [2][]string{missing, extra}
+		each("name server", func(ctx context.Context) (err error) {
+			s.names[0], s.names[1], err = w.lookNames(ctx) // nobody else does
 			return err
 		})
 	}
