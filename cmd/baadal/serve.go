@@ -266,8 +266,10 @@ func ownAddresses(cfg config) (all []netip.Addr) {
 			all = append(all, p.Addr())
 		}
 	}
-	if a, err := netip.ParseAddr(cfg.DHCP.Address); err == nil {
-		all = append(all, a)
+	for _, box := range []string{cfg.DHCP.Address, cfg.DNS.Address} {
+		if a, err := netip.ParseAddr(box); err == nil {
+			all = append(all, a)
+		}
 	}
 	return all
 }
