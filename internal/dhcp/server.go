@@ -157,7 +157,8 @@ func (s *Server) apply(ctx context.Context, rs []reservation) error {
 
 // Reservations reads back what the file on the box holds, in the file's order.
 // None yet is no error. What somebody wrote into it by hand is read, too, if it
-// is a reservation; anything else is an error.
+// is a reservation; anything else is Conflict (code dhcp_file_changed), and gone
+// with the next Apply.
 func (s *Server) Reservations(ctx context.Context) ([]baadal.Reservation, error) {
 	res, err := s.runner.Run(ctx, s.host, ssh.Command{
 		Argv: []string{"sh", "-c", readScript, "baadal", s.opts.File}, Timeout: readLimit, Limit: fileLimit,
@@ -170,7 +171,10 @@ func (s *Server) Reservations(ctx context.Context) ([]baadal.Reservation, error)
 	}
 	rs, err := s.parse(res.Stdout)
 	if err != nil {
-		return nil, fmt.Errorf("read %s on %s: %w", s.opts.File, s.host.Name, err)
+		return nil, (&baadal.Error{
+			Kind: baadal.Conflict, Code: "dhcp_file_changed", Err: err, Detail: err.Error(),
+			Title: fmt.Sprintf("%s at %s was changed by hand into something else than reservations", s.opts.File, s.box()),
+		}).WithNext("Write it anew", "baadal audit --repair")
 	}
 	return rs, nil
 }

@@ -94,6 +94,15 @@ func testApply(t *testing.T, b *box, s *dhcp.Server) {
 		t.Errorf("offered %q after the server was killed", got)
 	}
 
+	// What somebody made of our file is told, and gone with the next Apply.
+	b.write(b.ours, "nonsense {\n")
+	_, err = s.Reservations(ctx)
+	wantCode(t, err, baadal.Conflict, "dhcp_file_changed")
+	must(t, s.Apply(ctx, current))
+	if got := b.offer(reservation(13).MAC); got != "192.168.10.13" {
+		t.Errorf("offered %q after our file was spoiled", got)
+	}
+
 	must(t, s.Apply(ctx, nil))
 	if got := b.offer(reservation(13).MAC); got != "" {
 		t.Errorf("offered %q though nothing is reserved", got)

@@ -116,6 +116,7 @@ type sight struct {
 	dhcp      []baadal.Reservation
 	dhcpSeen  bool
 	names     [2][]string // missing, and not ours to have
+	dhcpWords string      // why what was seen are no reservations
 	notSeen   []string
 	snapshots map[int64][]baadal.DomainSnapshot // by VM
 	discs     map[int64]string                  // images in CD drives, by VM
@@ -188,7 +189,9 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 			rs, err := w.sys.DHCP.Reservations(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			s.dhcp, s.dhcpSeen = rs, err == nil
+			if s.dhcp, s.dhcpSeen = rs, err == nil; baadal.CodeOf(err) == "dhcp_file_changed" {
+				s.dhcpSeen, s.dhcpWords, err = true, baadal.Message(err), nil
+			}
 			return err
 		})
 	}

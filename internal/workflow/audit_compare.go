@@ -291,10 +291,14 @@ func (c *comparison) compareDHCP() {
 			extra++
 		}
 	}
-	if missing+extra > 0 {
+	seen := c.seen.dhcpWords
+	if seen == "" && missing+extra > 0 {
+		seen = fmt.Sprintf("%d, of which %d are not ours to have; %d are missing", len(have), extra, missing)
+	}
+	if seen != "" {
 		c.add(baadal.Difference{
 			Kind: baadal.DiffDHCP, Subject: baadal.Subject{Kind: "cloud", Name: "DHCP server"}, Stored: fmt.Sprintf("%d reservations", len(want)),
-			Seen: fmt.Sprintf("%d, of which %d are not ours to have; %d are missing", len(have), extra, missing), Repair: "apply the store's reservations",
+			Seen: seen, Repair: "apply the store's reservations",
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"baadal/internal/simulator"
 	"baadal/internal/store"
 	"baadal/internal/task"
+	"baadal/internal/workflow"
 )
 
 // TestRepairOfOrphanDomain removes a domain of ours that is off, keeps its disk,
@@ -172,4 +173,40 @@ func (a *audited) auditWhileBusy(t *testing.T) baadal.Audit {
 	report, err := a.svc.LastAudit(ctx, a.actor)
 	must(t, err)
 	return report
+}
+
+// scribbledDHCP is a DHCP server whose file of ours somebody wrote nonsense into.
+type scribbledDHCP struct {
+	workflow.DHCP
+	mended bool
+}
+
+func (s *scribbledDHCP) Apply(ctx context.Context, rs []baadal.Reservation) error {
+	s.mended = true
+	return s.DHCP.Apply(ctx, rs)
+}
+
+func (s *scribbledDHCP) Reservations(ctx context.Context) ([]baadal.Reservation, error) {
+	if !s.mended {
+		return nil, baadal.Errorf(baadal.Conflict, "baadal.conf was changed by hand").WithCode("dhcp_file_changed")
+	}
+	return s.DHCP.Reservations(ctx)
+}
+
+// TestScribbledReservations: a file that cannot be read is a difference, and
+// mended, not something that could not be looked at.
+func TestScribbledReservations(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t)
+	a.sys.DHCP = &scribbledDHCP{DHCP: a.sys.DHCP}
+	const want = "dhcp of cloud DHCP server: 4 reservations, baadal.conf was changed by hand"
+	for _, repair := range []bool{false, true} {
+		report := a.audit(t, repair)
+		if diff := cmp.Diff([]string{want}, a.shorts(report)); diff != "" || len(report.NotSeen) > 0 || report.Differences[0].Repaired != repair {
+			t.Errorf("repair %t: %s, not seen %v", repair, diff, report.NotSeen)
+		}
+	}
+	if report := a.audit(t, false); len(report.Differences)+len(report.NotSeen) > 0 {
+		t.Errorf("after the repair: %+v", report)
+	}
 }
