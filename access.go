@@ -28,6 +28,11 @@ const (
 
 	ActionVMConsole Action = "vm.console" // see its screen and type on it
 
+	ActionVNCRead   Action = "vnc.read" // who may look from elsewhere, and how long
+	ActionVNCGrant  Action = "vnc.grant"
+	ActionVNCExtend Action = "vnc.extend"
+	ActionVNCEnd    Action = "vnc.end"
+
 	ActionVMSaveTemplate Action = "vm.save_template"
 	ActionVMExport       Action = "vm.export"
 	ActionVMImport       Action = "vm.import"
@@ -136,6 +141,10 @@ var permissions = map[Action]permission{
 	ActionVMMove:           {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionVMPassword:       {ScopeOwn, ScopeOwn, ScopeOwn, ScopeOwn},
 	ActionVMConsole:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVNCRead:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVNCGrant:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVNCExtend:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionVNCEnd:           {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMSuspend:        {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMResume:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionVMReset:          {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},

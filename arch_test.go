@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	"internal/dns":       {"", "internal/ssh"},
 	"internal/probe":     {"", "internal/ssh"},
 	"internal/console":   {""},
+	"internal/vnc":       {""},
 	"internal/cloudinit": {""},
 	"internal/simulator": {""},
 	"internal/lab":       {""},

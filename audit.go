@@ -31,6 +31,7 @@ const (
 	DiffForeignSnapshot = "foreign_snapshot" // one on the host that the store does not know
 	DiffAutostart       = "autostart"        // libvirt would start the domain with its host, wherever the VM is by then
 	DiffWrongCDROM      = "wrong_cdrom"      // another CD image in the drive than the store says
+	DiffVNC             = "vnc"              // a grant for a VNC client whose address does not answer
 )
 
 // Difference is one finding.

@@ -27,6 +27,9 @@ const (
 	SettingDiskReserve    = "placement.disk_reserve_mib"
 	SettingVNCFirst       = "vnc.first_port"
 	SettingVNCLast        = "vnc.last_port"
+	SettingVNCGrant       = "vnc.grant"
+	SettingVNCLongest     = "vnc.longest"
+	SettingVNCPerDay      = "vnc.per_day"
 	SettingRetention      = "vm.retention"
 	SettingCreateDeadline = "vm.create_deadline"
 	SettingAnswerWait     = "vm.answer_wait"
@@ -55,6 +58,9 @@ var settingTable = []Setting{
 	{Name: SettingDiskReserve, Default: "16", Type: "int", Doc: "MiB that must be free on a datastore before anything new is put on it."},
 	{Name: SettingVNCFirst, Default: "20000", Type: "int", Doc: "First port for VNC clients. Each VM has one for itself: there can be as many VMs as ports, 30000 by default, deleted ones aside."},
 	{Name: SettingVNCLast, Default: "49999", Type: "int", Doc: "Last port for VNC clients, at most 65535. Widen the range before there are as many VMs as ports in it: a creation beyond is refused."},
+	{Name: SettingVNCGrant, Default: "30m", Type: "duration", Doc: "How long a grant for a VNC client is good unless its maker says otherwise."},
+	{Name: SettingVNCLongest, Default: "8h", Type: "duration", Doc: "How long a grant for a VNC client may be good in all, extensions included. Its password is VNC's own, which is weak: keep it short."},
+	{Name: SettingVNCPerDay, Default: "10", Type: "int", Doc: "How many grants for VNC clients a VM may have in 24 hours."},
 	{Name: SettingRetention, Default: "720h", Type: "duration", Doc: "How long a deleted VM can be restored."},
 	{Name: SettingCreateDeadline, Default: "10m", Type: "duration", Doc: "A creation that is not done by then is undone."},
 	{Name: SettingAnswerWait, Default: "90s", Type: "duration", Doc: "How long a creation waits for the guest's address to answer; never a condition of success."},

@@ -159,8 +159,7 @@ func consoleBinary(ctx context.Context, t *testing.T) string {
 	return path
 }
 
-// seeScreen reads one whole picture as a VNC viewer does (RFC 6143), and one as
-// PNG: both are of one size, and neither is all of one colour.
+// seeScreen looks at a VM's screen through the controller, as VNC and as PNG.
 func seeScreen(ctx context.Context, t *testing.T, vm baadal.VM) {
 	t.Helper()
 	s, err := cloud.Client.Console(ctx, vm.UUID, baadal.ConsoleScreen)
@@ -168,51 +167,27 @@ func seeScreen(ctx context.Context, t *testing.T, vm baadal.VM) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	read := func(n int) []byte {
-		t.Helper()
-		b := make([]byte, n)
-		if _, err := io.ReadFull(s, b); err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	send := func(b ...byte) {
-		t.Helper()
-		if _, err := s.Write(b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if hello := string(read(12)); hello != "RFB 003.008\n" {
+	v := viewer{t, s}
+	if hello := string(v.read(12)); hello != "RFB 003.008\n" {
 		t.Fatalf("the screen says %q", hello)
 	}
-	send([]byte("RFB 003.008\n")...)
-	if kinds := read(int(read(1)[0])); !bytes.Contains(kinds, []byte{1}) {
+	v.send([]byte("RFB 003.008\n")...)
+	if kinds := v.read(int(v.read(1)[0])); !bytes.Contains(kinds, []byte{1}) {
 		t.Fatalf("security types %v", kinds)
 	}
-	send(1)
-	if result := read(4); binary.BigEndian.Uint32(result) != 0 {
+	v.send(1)
+	if result := v.read(4); binary.BigEndian.Uint32(result) != 0 {
 		t.Fatalf("security result %v", result)
 	}
-	send(1) // others may look too
-	head := read(24)
-	w, h := int(binary.BigEndian.Uint16(head)), int(binary.BigEndian.Uint16(head[2:]))
-	read(int(binary.BigEndian.Uint32(head[20:]))) // the name
-	bytesPerPixel := int(head[4]) / 8
-	send(2, 0, 0, 1, 0, 0, 0, 0) // raw pictures only
-	send(3, 0, 0, 0, 0, 0, byte(w>>8), byte(w), byte(h>>8), byte(h))
-	colours := map[string]bool{}
-	for seen := 0; seen < w*h; {
-		update := read(4)
-		for range binary.BigEndian.Uint16(update[2:]) {
-			rect := read(12)
-			rw, rh := int(binary.BigEndian.Uint16(rect[4:])), int(binary.BigEndian.Uint16(rect[6:]))
-			pixels := read(rw * rh * bytesPerPixel)
-			for i := 0; i < len(pixels); i += bytesPerPixel {
-				colours[string(pixels[i:i+bytesPerPixel])] = true
-			}
-			seen += rw * rh
-		}
-	}
+	v.send(1) // others may look too
+	w, h, colours := v.picture()
+	comparePNG(ctx, t, vm, w, h, colours)
+}
+
+// comparePNG takes a picture of the screen: it is of the size that a viewer
+// saw, and neither is all of one colour.
+func comparePNG(ctx context.Context, t *testing.T, vm baadal.VM, w, h, colours int) {
+	t.Helper()
 	raw, err := cloud.Client.Screenshot(ctx, vm.UUID)
 	if err != nil {
 		t.Fatal(err)
@@ -221,9 +196,9 @@ func seeScreen(ctx context.Context, t *testing.T, vm baadal.VM) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the screen of %s is %dx%d with %d colours; PNG of %d bytes", vm.Name, w, h, len(colours), len(raw))
-	if len(colours) < 2 || img.Bounds().Dx() != w || img.Bounds().Dy() != h {
-		t.Errorf("the picture is %v, the screen %dx%d with %d colours", img.Bounds(), w, h, len(colours))
+	t.Logf("the screen of %s is %dx%d with %d colours; PNG of %d bytes", vm.Name, w, h, colours, len(raw))
+	if colours < 2 || img.Bounds().Dx() != w || img.Bounds().Dy() != h {
+		t.Errorf("the picture is %v, the screen %dx%d with %d colours", img.Bounds(), w, h, colours)
 	}
 	if dir := os.Getenv("BAADAL_TEST_PICTURES"); dir != "" {
 		if err := os.WriteFile(dir+"/"+vm.Name+".png", raw, 0o600); err != nil {

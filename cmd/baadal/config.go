@@ -30,6 +30,7 @@ type config struct {
 	TLS            tlsConfig  `yaml:"tls"`
 	DHCP           dhcpConfig `yaml:"dhcp"`
 	DNS            dnsConfig  `yaml:"dns"`
+	VNC            vncConfig  `yaml:"vnc"`
 	Log            logConfig  `yaml:"log"`
 	MetricsPublic  bool       `yaml:"metrics_public"`
 	TrustedProxies []string   `yaml:"trusted_proxies"`
@@ -67,6 +68,10 @@ type dnsConfig struct {
 	Server  string   `yaml:"server"`
 	Reload  []string `yaml:"reload"`
 	Restart []string `yaml:"restart"`
+}
+
+type vncConfig struct {
+	Address string `yaml:"address"` // of this controller; empty: it does not listen for VNC clients
 }
 
 type logConfig struct {
@@ -152,6 +157,11 @@ func (c *config) complete() error {
 	}
 	c.checkDHCP(bad)
 	c.checkDNS(bad)
+	if c.VNC.Address != "" {
+		if a, err := c.vncAddress(); err != nil || a.IsUnspecified() || a.Zone() != "" {
+			bad("vnc.address", "%q is not one IP address of this machine: people and the NAT box are told to connect to it", c.VNC.Address)
+		}
+	}
 	if _, err := c.logLevel(); err != nil {
 		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	}
@@ -226,6 +236,8 @@ func (c *config) domain() string {
 	}
 	return c.DNS.Domain
 }
+
+func (c *config) vncAddress() (netip.Addr, error) { return netip.ParseAddr(c.VNC.Address) }
 
 func (c *config) logLevel() (level slog.Level, err error) {
 	err = level.UnmarshalText([]byte(c.Log.Level))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -157,7 +158,10 @@ func startServer(env *testscript.Env) error {
 		return err
 	}
 	config := filepath.Join(env.WorkDir, "server.yaml")
-	if err := os.WriteFile(config, []byte("log:\n  level: error\n"), 0o600); err != nil {
+	// Ports for VNC clients are the VMs' own: each server has an address of its own.
+	n := rand.N[uint32](1 << 24)
+	text := fmt.Sprintf("log:\n  level: error\nvnc:\n  address: 127.%d.%d.%d\n", 1+byte(n>>16)%250, byte(n>>8), 1+byte(n)%250)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())

@@ -106,10 +106,16 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	queue := task.New(db, task.Options{Workers: cfg.Workers, Logger: log, Slots: slots(db)})
 	flows := workflow.New(db, world.systems, workflow.Options{Logger: log})
 	queue.Register(flows.Bodies()...)
-	loops := reconcile.New(db, world.watched(flows.Boxes()), reconcile.Options{Logger: log})
-	svc := service.New(db, queue, service.Options{
+	var svc *service.Service
+	doors, err := openDoors(cfg, log, func() *service.Service { return svc })
+	if err != nil {
+		return err
+	}
+	defer doors.close()
+	loops := reconcile.New(db, doors.watched(world.watched(flows.Boxes())), reconcile.Options{Logger: log})
+	svc = service.New(db, queue, service.Options{
 		Prober: world.systems.Prober, Stats: loops.VMStats, Files: world.systems.Images, Foreign: world.systems.Adopter,
-		Consoles: world.consoles, Screens: world.screens, Domain: cfg.domain(), Taken: ownAddresses(cfg), Logger: log,
+		Consoles: world.consoles, Screens: world.screens, VNCAddress: cfg.VNC.Address, Domain: cfg.domain(), Taken: ownAddresses(cfg), Logger: log,
 	})
 	if err := bootstrap(ctx, out, svc); err != nil {
 		return err

@@ -203,7 +203,9 @@ func (c *cli) vmVNCCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "vnc NAME", Short: "Let a VNC viewer on this machine see a VM's screen", Args: takes(1, 1), ValidArgsFunction: c.vmNames(true),
 		Long: `Let a VNC viewer on this machine see a VM's screen: a port is opened here, and
-what connects to it is led to the VM through the server. It stays until Ctrl-C.`,
+what connects to it is led to the VM through the server. It stays until Ctrl-C.
+For a viewer on another machine see baadal vm vnc grant; a VM that is called like
+one of these commands is reached by its number.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.api()
 			if err != nil {
@@ -213,6 +215,7 @@ what connects to it is led to the VM through the server. It stays until Ctrl-C.`
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "`address` to listen on; whoever reaches it sees the screen")
+	cmd.AddCommand(c.vncGrantCommand(), c.vncListCommand(), c.vncExtendCommand(), c.vncEndCommand())
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"baadal/internal/service"
 	"baadal/internal/simulator"
 	"baadal/internal/ssh"
+	"baadal/internal/vnc"
 	"baadal/internal/workflow"
 )
 
@@ -120,5 +122,43 @@ func (w world) watched(boxes []workflow.Box) reconcile.Systems {
 		Boxes:      keep,
 		Hypervisor: w.systems.Hypervisor, Alive: w.systems.Prober.Alive, Usage: w.systems.Disks.Usage, DiskSizes: w.systems.Sizer.DiskSizes,
 		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats,
+	}
+}
+
+// doors are where VNC clients with a grant come in; none if this controller does
+// not listen for them.
+type doors struct {
+	address string
+	vnc     *vnc.Server
+}
+
+// openDoors makes the server for VNC clients. The service that finds their VMs
+// is asked when the first one comes.
+func openDoors(cfg config, log *slog.Logger, svc func() *service.Service) (doors, error) {
+	if cfg.VNC.Address == "" {
+		return doors{}, nil
+	}
+	address, err := cfg.vncAddress()
+	if err != nil {
+		return doors{}, err
+	}
+	return doors{address: cfg.VNC.Address, vnc: vnc.New(address, vnc.Options{
+		Screen: func(ctx context.Context, grantID int64, client string) (io.ReadWriteCloser, error) {
+			return svc().VNCScreen(ctx, grantID, client)
+		},
+		Logger: log,
+	})}, nil
+}
+
+func (d doors) watched(sys reconcile.Systems) reconcile.Systems {
+	if d.vnc != nil {
+		sys.VNC, sys.VNCAddress = d.vnc.Serve, d.address
+	}
+	return sys
+}
+
+func (d doors) close() {
+	if d.vnc != nil {
+		d.vnc.Close()
 	}
 }

@@ -110,10 +110,15 @@ func WriteConfig(l *lab.Lab, file, state, database string) error {
 	if st.DHCP == lab.DHCPKea {
 		dhcp = map[string]any{"kind": st.DHCP, "address": address, "host_key": key, "restart": []string{"/etc/kea/restart-kea"}}
 	}
+	controller, err := addressOf(l, lab.Controller)
+	if err != nil {
+		return err
+	}
 	cfg := map[string]any{"state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true, "dhcp": dhcp, "dns": map[string]any{
 		"kind": "dnsmasq", "domain": lab.Domain, "address": address, "host_key": key,
 		"reload": []string{"/etc/restart-dnsmasq", "reload"}, "restart": []string{"/etc/restart-dnsmasq"},
 	}}
+	cfg["vnc"] = map[string]any{"address": controller}
 	if database != "" {
 		cfg["database"] = database
 	}

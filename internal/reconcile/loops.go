@@ -34,6 +34,9 @@ type Systems struct {
 	Boot       func(ctx context.Context, host baadal.Host) (string, error)               // another word after each boot; nil: nothing is started by itself
 	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error) // of active domains; nil: no figures
 	Boxes      []Box
+
+	VNC        func(doors []baadal.VNCDoor) map[int64]error // opens these doors for VNC clients and closes all others, and tells which it cannot; nil: others do
+	VNCAddress string                                       // where this controller listens for them
 }
 
 // Options bound how often the loops look. Zero fields get the defaults.
@@ -50,6 +53,7 @@ type Options struct {
 	Chains     time.Duration // looking for disks to flatten; 1 min
 	Boxes      time.Duration // looking at the servers beside the hosts; 10 s
 	BoxCalm    time.Duration // how long changes in the store are gathered for them; 200 ms
+	VNC        time.Duration // grants for VNC clients; 5 s
 	Logger     *slog.Logger
 }
 
@@ -57,6 +61,7 @@ func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
 		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute, &o.Chains: time.Minute,
 		&o.Boxes: 10 * time.Second, &o.BoxCalm: 200 * time.Millisecond,
+		&o.VNC: 5 * time.Second,
 	} {
 		if *d == 0 {
 			*d = v
@@ -88,7 +93,7 @@ func New(db *store.DB, sys Systems, opt Options) *Loops {
 // Start runs the loops in the background until Stop.
 func (l *Loops) Start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule, l.chains} {
+	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule, l.chains, l.vnc} {
 		l.wg.Go(func() { loop(ctx) })
 	}
 	for _, b := range l.sys.Boxes {

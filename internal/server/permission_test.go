@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"baadal"
 	"baadal/internal/auth"
@@ -38,6 +39,10 @@ var bodies = map[string]string{
 	"create-vm":       `{"name":"new","template":"one"}`,
 	"run-audit":       `{}`,
 	"console-ticket":  `{"kind":"serial"}`,
+
+	"create-vnc-grant": `{"seconds":60}`,
+	"extend-vnc-grant": `{"seconds":3600}`,
+
 	"edit-vm":         `{"purpose":"new"}`,
 	"add-disk":        `{"size_gib":1}`,
 	"grow-disk":       `{"size_gib":100}`,
@@ -117,6 +122,10 @@ func newThings(t *testing.T, role baadal.Role) things {
 			b.State = baadal.BackupReady
 			th.backups[r] = b
 			return tx.UpdateBackup(&b)
+		})
+		c.Update(func(tx *store.Tx) error {
+			g := baadal.VNCGrant{VMID: th.vms[r].ID, ByID: p.ID, ExpiresAt: tx.Now().Add(time.Hour)}
+			return tx.AddVNCGrant(&g, tx.Now(), 10)
 		})
 		th.tasks[r] = c.Task(p)
 		f := baadal.Transfer{

@@ -32,6 +32,7 @@ type Options struct {
 	Foreign    Foreign                                // for adoptions
 	Consoles   Consoles                               // screens and serial lines
 	Screens    Screens                                // pictures
+	VNCAddress string                                 // where this controller listens for VNC clients; none if empty
 	Stats      func(baadal.VM) (baadal.VMStats, bool) // a VM's figures, false if not known; may be nil
 	Taken      []netip.Addr                           // addresses of this controller and its boxes: no VM gets one
 	Domain     string                                 // what the name service has VMs' names below; none if empty

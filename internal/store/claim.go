@@ -69,8 +69,12 @@ func (tx *Tx) freeVNCPort(first, last int) (int, error) {
 	return port, nil
 }
 
-// ReleaseVNCPort gives a VM's port back. Idempotent.
+// ReleaseVNCPort gives a VM's port back, and ends what stands on it: a grant for
+// a VNC client. Idempotent.
 func (tx *Tx) ReleaseVNCPort(vmID int64) error {
+	if _, err := tx.EndVNCGrants(vmID); err != nil {
+		return err
+	}
 	if _, err := tx.exec(`DELETE FROM vnc_ports WHERE vm_id = $1`, vmID); err != nil {
 		return fmt.Errorf("release VNC port: %w", err)
 	}

@@ -53,3 +53,14 @@ func (tx *Tx) ReleaseLine(vmID int64, holder string) error {
 	}
 	return nil
 }
+
+// forgetConsoles drops what is left of a VM's consoles: tickets that nobody
+// used, a line whose controller was killed.
+func (tx *Tx) forgetConsoles(vmID int64) error {
+	for _, table := range []string{"console_tickets", "console_lines"} {
+		if _, err := tx.exec(`DELETE FROM `+table+` WHERE vm_id = $1`, vmID); err != nil {
+			return fmt.Errorf("forget consoles: %w", err)
+		}
+	}
+	return nil
+}

@@ -71,3 +71,21 @@ func TestSerialLineIsHeldOnce(t *testing.T) {
 		hold("a", time.Minute, true)
 	})
 }
+
+// What is left of its consoles keeps no VM from being forgotten.
+func TestVMWithConsolesIsForgotten(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db, 2)
+		vm := w.vm("web")
+		w.create(t, &vm)
+		update(t, db, func(tx *store.Tx) error {
+			if err := tx.AddConsoleTicket("unused", vm.ID, vm.OwnerID, baadal.ConsoleSerial, tx.Now().Add(-time.Hour)); err != nil {
+				return err
+			}
+			_, err := tx.HoldLine(vm.ID, "killed", tx.Now().Add(-time.Hour))
+			return err
+		})
+		update(t, db, func(tx *store.Tx) error { return tx.DeleteVM(vm.ID) })
+	})
+}

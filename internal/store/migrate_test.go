@@ -99,6 +99,10 @@ var migrationData = []struct {
 			FROM networks n JOIN addresses a ON a.network_id = n.id LEFT JOIN network_organisations o ON o.network_id = n.id GROUP BY n.name, n.builtin, n.visible, n.ranges, n.first`,
 		want: "before 1 10.0.0.1 0 0",
 	},
+	{ // grants for VNC clients: there are none before
+		after: `SELECT v.name || ' ' || CAST(COUNT(g.id) AS TEXT) FROM vms v LEFT JOIN vnc_grants g ON g.vm_id = v.id GROUP BY v.name`,
+		want:  "before 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

@@ -275,6 +275,9 @@ func (tx *Tx) DeleteVM(id int64) error {
 	if err := tx.ReleaseVNCPort(id); err != nil {
 		return err
 	}
+	if err := tx.forgetConsoles(id); err != nil {
+		return err
+	}
 	if _, err := tx.exec(`DELETE FROM vms WHERE id = $1`, id); err != nil {
 		return fmt.Errorf("delete vm: %w", err)
 	}

@@ -52,7 +52,8 @@ type book struct {
 	backups   []baadal.Backup
 	snapshots map[int64][]baadal.Snapshot // by VM
 	rules     map[int64]baadal.VMRules    // by VM
-	discs     map[int64]string            // where CD images lie, by template
+	grants    []baadal.VNCGrant
+	discs     map[int64]string // where CD images lie, by template
 }
 
 func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
@@ -100,6 +101,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 			return err
 		}
 		if b.rules, err = tx.AllVMRules(); err != nil {
+			return err
+		}
+		if b.grants, err = tx.VNCGrants(baadal.Visibility{Scope: baadal.ScopeAny}); err != nil {
 			return err
 		}
 		b.tasks, err = tx.ActiveTasks()

@@ -33,6 +33,7 @@ func (c *comparison) run() {
 	c.compareDHCP()
 	c.compareNames()
 	c.compareTasks()
+	c.compareGrants()
 }
 
 func (c *comparison) add(d baadal.Difference) {
