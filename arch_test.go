@@ -50,6 +50,7 @@ var imports = map[string][]string{
 	// the edges
 	"internal/server": {"", "internal/service"},
 	"api":             {},
+	"web":             {}, // the built pages, embedded
 	"client":          {""},
 	"cmd/baadal":      {"*"},
 

@@ -12,6 +12,8 @@ took() { echo "== $1: $(($(date +%s) - begun)) s since the start"; }
 if [ "${1:-all}" = all ]; then
 	go vet ./...
 	took "go vet"
+	scripts/web.sh test
+	took "the browser's pages, built and tested"
 	# -p 2: packages with daemons of their own would starve each other otherwise.
 	# The suites that kill each operation everywhere, and race each two, take a
 	# sample here, and everything below, without the detector.

@@ -259,6 +259,7 @@ The cloud stays until Ctrl-C. In another terminal:
   baadal lab kill --dir %s host1                    # pull a host's power cord; then: baadal host list
   baadal lab exec --dir %s --net-only ctl -- ssh -i %s root@192.168.10.10
 
+In a browser: %s/vms/alpha/console (in an SSH session: ssh -L first)
 API and its documentation: %s/api   User: admin   Password: %s
-`, cloud.URL, cloud.Client.Token(), filepath.Dir(binary), dir, dir, dir, cloud.Lab.SSHKeyPath(), cloud.URL, cloud.Password)
+`, cloud.URL, cloud.Client.Token(), filepath.Dir(binary), dir, dir, dir, cloud.Lab.SSHKeyPath(), cloud.URL, cloud.URL, cloud.Password)
 }

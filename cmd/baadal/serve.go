@@ -27,6 +27,7 @@ import (
 	"baadal/internal/store"
 	"baadal/internal/task"
 	"baadal/internal/workflow"
+	"baadal/web"
 )
 
 // serveOptions are the flags of `baadal serve`.
@@ -132,16 +133,16 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	web := server.New(server.Config{
-		Service: svc, Logger: log, Version: version(), MetricsPublic: cfg.MetricsPublic, TrustedProxies: proxies,
+	site := server.New(server.Config{
+		Service: svc, Logger: log, Version: version(), Pages: web.Pages(), MetricsPublic: cfg.MetricsPublic, TrustedProxies: proxies,
 	}).HTTPServer(cfg.Listen)
 	log.Info("serving", "address", listener.Addr().String(), "database", databaseKind(cfg.Database), "version", version())
-	err = run(ctx, web, listener, cfg.TLS)
+	err = run(ctx, site, listener, cfg.TLS)
 
 	// Leave in the reverse order: no new work, then no work, then no store.
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	err = errors.Join(err, web.Shutdown(stop))
+	err = errors.Join(err, site.Shutdown(stop))
 	loops.Stop()
 	return errors.Join(err, queue.Stop(stop))
 }

@@ -7,6 +7,7 @@
 package server
 
 import (
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -36,6 +37,7 @@ type Config struct {
 	Service        *service.Service
 	Logger         *slog.Logger
 	Version        string         // of the program, for people
+	Pages          fs.FS          // the built pages; none if nil or empty
 	MetricsPublic  bool           // /metrics without a sign-in
 	SecureCookies  bool           // mark cookies Secure even when the connection is plain (TLS ends before us)
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed
@@ -92,6 +94,7 @@ func New(cfg Config) *Server {
 	}
 	s.finishSpec()
 	s.registerPages()
+	s.registerWeb(cfg.Pages)
 	s.registerHealth()
 	return s
 }
