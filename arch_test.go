@@ -40,6 +40,7 @@ var imports = map[string][]string{
 	"internal/dhcp":      {"", "internal/ssh"},
 	"internal/dns":       {"", "internal/ssh"},
 	"internal/probe":     {"", "internal/ssh"},
+	"internal/flow":      {"", "internal/ssh"},
 	"internal/console":   {""},
 	"internal/vnc":       {""},
 	"internal/cloudinit": {""},

@@ -47,6 +47,7 @@ const (
 	SettingBackupKeepGone = "backup.retention"
 	SettingChainLimit     = "chain.limit"
 	SettingChainBandwidth = "chain.bandwidth_mibs"
+	SettingAntiSpoofing   = "network.anti_spoofing"
 )
 
 // settingTable lists every setting with its default; the ratios and ports are
@@ -76,6 +77,7 @@ var settingTable = []Setting{
 	{Name: SettingBackupKeepGone, Default: "2160h", Type: "duration", Doc: "How long the backups of a VM are kept when it is gone for good."},
 	{Name: SettingChainLimit, Default: "4", Type: "int", Doc: "How many bases a disk may stand on before it is flattened in the background."},
 	{Name: SettingChainBandwidth, Default: "50", Type: "int", Doc: "Most MiB per second that flattening a disk in the background writes; one disk of a host at a time."},
+	{Name: SettingAntiSpoofing, Default: "true", Type: "bool", Doc: "Whether a VM may send only with its own MAC and addresses. false takes all rules off the hosts' bridges; the audit says so each time."},
 	{Name: SettingHostSlots, Default: "8", Type: "int", Doc: "Cost of all tasks that may work on one host at a time; a start costs 2."},
 	{Name: SettingHostPatience, Default: "2m", Type: "duration", Doc: "How long the tasks of a host that went down wait for its return; then they are tried once more, and end."},
 }
@@ -152,6 +154,9 @@ func (v SettingValues) Float(name string) float64 {
 	f, _ := strconv.ParseFloat(v.get(name), 64)
 	return f
 }
+
+// Bool returns a setting of type bool.
+func (v SettingValues) Bool(name string) bool { b, _ := strconv.ParseBool(v.get(name)); return b }
 
 // Duration returns a setting of type duration.
 func (v SettingValues) Duration(name string) time.Duration {

@@ -60,7 +60,7 @@ func TestBench(t *testing.T) {
 		install.other = append(install.other, benchInstall(ctx, t, i))
 		bare.other = append(bare.other, benchBare(ctx, t, i))
 	}
-	rows := []row{install, bare, first, share, benchList(ctx, t), benchClones(ctx, t)}
+	rows := []row{install, bare, first, share, benchList(ctx, t), benchClones(ctx, t), benchFlows(ctx, t)}
 	printTable(append(append(rows, benchMigrate(ctx, t)...), benchDHCP(ctx, t)...)...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"baadal/internal/dhcp"
 	"baadal/internal/disk"
 	"baadal/internal/dns"
+	"baadal/internal/flow"
 	"baadal/internal/libvirt"
 	"baadal/internal/probe"
 	"baadal/internal/reconcile"
@@ -49,6 +50,7 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 		consoles: lines, screens: hosts,
 		close: func() { lines.Close(); hosts.Close(); pool.Close() },
 	}
+	w.systems.Flows = flow.New(pool, flow.Options{Logger: log})
 	if cfg.DHCP.Kind != "none" {
 		w.systems.DHCP = openDHCP(cfg.DHCP, pool)
 	}
@@ -104,7 +106,7 @@ func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 	}
 	hosts, lines := sim.Hypervisor(), console.New(sim.Consoles())
 	systems := workflow.SystemsOf(hosts, sim.Disks(), sim.Prober(), sim.Guests())
-	systems.DHCP, systems.Names = sim.DHCP(), sim.Names()
+	systems.DHCP, systems.Names, systems.Flows = sim.DHCP(), sim.Names(), sim.Flows()
 	return world{
 		systems:  systems,
 		consoles: lines, screens: hosts,
@@ -121,7 +123,7 @@ func (w world) watched(boxes []workflow.Box) reconcile.Systems {
 	return reconcile.Systems{
 		Boxes:      keep,
 		Hypervisor: w.systems.Hypervisor, Alive: w.systems.Prober.Alive, Usage: w.systems.Disks.Usage, DiskSizes: w.systems.Sizer.DiskSizes,
-		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats,
+		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats, KeepFlows: w.systems.Flows.Keep,
 	}
 }
 

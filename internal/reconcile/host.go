@@ -38,9 +38,9 @@ func (l *Loops) hosts(ctx context.Context) {
 			}
 			hctx, stop := context.WithCancel(ctx)
 			watchers[h.ID] = running{stop, h.SSHAddr(), h.HostKey}
-			w := &watcher{l: l, host: h, look: make(chan struct{}, 1), nudge: make(chan struct{}, 1), uuids: map[string]bool{}}
+			w := &watcher{l: l, host: h, look: make(chan struct{}, 1), nudge: make(chan struct{}, 1), up: make(chan struct{}, 1), uuids: map[string]bool{}}
 			w.rebooted.Store(true)
-			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count} {
+			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count, w.flows} {
 				wg.Go(func() { part(hctx) })
 			}
 		}
@@ -60,6 +60,7 @@ type watcher struct {
 	host  baadal.Host   // as it was when the watcher began: its address and key
 	look  chan struct{} // asks for a full look
 	nudge chan struct{} // asks for a look at uuids
+	up    chan struct{} // the host is back, or new
 
 	rebooted atomic.Bool // the host may have been off since it was asked for its boot
 
@@ -136,6 +137,10 @@ func (w *watcher) setState(ctx context.Context, state baadal.HostState, reason s
 	if up {
 		w.rebooted.Store(true)
 		w.askLook()
+		select {
+		case w.up <- struct{}{}:
+		default:
+		}
 	}
 	return ignoreGone(err)
 }

@@ -1,8 +1,8 @@
 // Package reconcile looks at the world, writes down what it sees, and nudges
 // what differs. Its loops have no input: each may run twice, be missed, or be
 // stopped at any moment, and the next look puts it right. What changes hosts is a
-// task, never a loop; servers beside them (boxes) are made to hold what the
-// store says.
+// task, never a loop; but the rules on their ports, and servers beside them
+// (boxes), are rendered whole from the store, and are made to hold it.
 package reconcile
 
 import (
@@ -31,9 +31,10 @@ type Systems struct {
 	Usage      func(ctx context.Context, host baadal.Host, ds baadal.Datastore) (baadal.DatastoreUsage, error)
 	DiskSizes  func(ctx context.Context, host baadal.Host, ds baadal.Datastore) ([]baadal.DiskSize, error)
 	Answers    func(ctx context.Context, address string) bool
-	Boot       func(ctx context.Context, host baadal.Host) (string, error)               // another word after each boot; nil: nothing is started by itself
-	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error) // of active domains; nil: no figures
 	Boxes      []Box
+	Boot       func(ctx context.Context, host baadal.Host) (string, error)                                   // another word after each boot; nil: nothing is started by itself
+	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)                     // of active domains; nil: no figures
+	KeepFlows  func(ctx context.Context, host baadal.Host, wake <-chan struct{}, read baadal.FlowRead) error // until ctx ends or the host is lost; nil: ports have no rules
 
 	VNC        func(doors []baadal.VNCDoor) map[int64]error // opens these doors for VNC clients and closes all others, and tells which it cannot; nil: others do
 	VNCAddress string                                       // where this controller listens for them

@@ -25,6 +25,8 @@ type host struct {
 	Cut       bool            `json:",omitzero"` // no packet gets through, its domains run on
 	Hung      bool            `json:",omitzero"` // libvirtd does not answer, sshd does
 	Skew      time.Duration   `json:",omitzero"`
+	Flows     int             `json:",omitzero"` // the boot, counted from 1, since which its ports have their rules; 0: they have none
+	FlowsOff  bool            `json:",omitzero"` // the rules are that there are none
 	Unmounted map[string]bool `json:",omitempty"`
 	Domains   map[string]*domain
 

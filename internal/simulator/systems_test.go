@@ -11,6 +11,7 @@ var (
 	_ workflow.OnDatastores = (*simulator.Disks)(nil)
 	_ workflow.DHCP         = (*simulator.DHCP)(nil)
 	_ workflow.Names        = (*simulator.Names)(nil)
+	_ workflow.Flows        = (*simulator.Flows)(nil)
 	_ workflow.Prober       = (*simulator.Prober)(nil)
 	_ workflow.Guests       = (*simulator.Guests)(nil)
 )

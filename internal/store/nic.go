@@ -188,8 +188,9 @@ func (tx *Tx) giveMAC(vmID int64, index int, mac string) error {
 	return nil
 }
 
-// touchVM raises a VM's generation, and notes its first network if it is given.
+// touchVM raises a VM's generation, tells who keeps its NICs' rules, and notes its first network if it is given.
 func (tx *Tx) touchVM(vmID, networkID int64) error {
+	tx.Wake(TopicFlow)
 	if networkID != 0 {
 		if _, err := tx.exec(`UPDATE vms SET network_id = $1 WHERE id = $2`, networkID, vmID); err != nil {
 			return vmError("note network of vm", err)

@@ -6,6 +6,7 @@ import "sync"
 const (
 	TopicTask  = "task"  // a task may be due
 	TopicEvent = "event" // there are events that were not there before
+	TopicFlow  = "flow"  // what a VM's NICs may send may have changed
 )
 
 // notifier wakes subscribers. A wake-up carries no message and many may become

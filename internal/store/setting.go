@@ -68,6 +68,9 @@ func (tx *Tx) SetSetting(name, value string, generation int64, by string) (baada
 	if err != nil {
 		return before, fmt.Errorf("set %s: %w", name, err)
 	}
+	if name == baadal.SettingAntiSpoofing {
+		tx.Wake(TopicFlow)
+	}
 	return tx.setting(name)
 }
 

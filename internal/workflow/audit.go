@@ -54,6 +54,7 @@ type book struct {
 	rules     map[int64]baadal.VMRules    // by VM
 	grants    []baadal.VNCGrant
 	discs     map[int64]string // where CD images lie, by template
+	settings  baadal.SettingValues
 }
 
 func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
@@ -103,6 +104,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 		if b.rules, err = tx.AllVMRules(); err != nil {
 			return err
 		}
+		if b.settings, err = tx.SettingValues(); err != nil {
+			return err
+		}
 		if b.grants, err = tx.VNCGrants(baadal.Visibility{Scope: baadal.ScopeAny}); err != nil {
 			return err
 		}
@@ -124,12 +128,13 @@ type sight struct {
 	notSeen   []string
 	snapshots map[int64][]baadal.DomainSnapshot // by VM
 	discs     map[int64]string                  // images in CD drives, by VM
+	flows     map[int64][]string                // by host: what is wrong with the rules on its ports
 }
 
 // look asks every host, datastore and server at the same time; one
 // that does not answer in time is not seen.
 func (w *Workflows) look(ctx context.Context, b book) sight {
-	s := sight{discs: map[int64]string{}, snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
+	s := sight{flows: map[int64][]string{}, discs: map[int64]string{}, snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	limit := make(chan struct{}, 128) // answers of thousands of hosts are not held at one time
@@ -164,10 +169,14 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 			if err != nil {
 				return err
 			}
+			flows, err := w.lookFlows(ctx, h)
+			if err != nil {
+				return err
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			maps.Copy(s.discs, discs)
-			s.domains[h.ID], s.vlans[h.ID] = domains, vlans
+			s.domains[h.ID], s.vlans[h.ID], s.flows[h.ID] = domains, vlans, flows
 			maps.Copy(s.snapshots, snaps)
 			return nil
 		})
@@ -285,6 +294,8 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 			}
 			return tx.ReleaseAddress(d.Subject.ID)
 		})
+	case baadal.DiffFlows:
+		return w.mendFlows(ctx, b, d)
 	case baadal.DiffDHCP:
 		_, err := w.syncDHCP(ctx)
 		return err

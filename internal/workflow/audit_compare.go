@@ -32,6 +32,7 @@ func (c *comparison) run() {
 	c.compareAddresses()
 	c.compareDHCP()
 	c.compareNames()
+	c.compareFlows()
 	c.compareTasks()
 	c.compareGrants()
 }

@@ -43,7 +43,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, actor: baadal.System()}
 	c.sys = workflow.SystemsOf(world.Hypervisor(), world.Disks(), world.Prober(), world.Guests())
-	c.sys.DHCP = world.DHCP()
+	c.sys.DHCP, c.sys.Flows = world.DHCP(), world.Flows()
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
 	c.svc = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})
@@ -105,6 +105,11 @@ func (c *cloud) furnish(tb testing.TB) {
 	})
 	if err != nil {
 		tb.Fatal(err)
+	}
+	for i := range 3 {
+		if err := c.world.LayFlows(fmt.Sprintf("host%d", i+1)); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	n, err := c.svc.CreateNetwork(ctx, c.actor, baadal.NetworkCreate{Name: "research", VLAN: 10, CIDR: "10.0.1.0/29"}, baadal.ChangeOptions{})
 	c.finish(tb, n.Task, err)

@@ -13,8 +13,11 @@ import (
 // with the pinned key, was made with the task.
 func (w *Workflows) hostAdd() task.Body {
 	return task.Body{
-		Kind:   baadal.TaskHostAdd,
-		Steps:  []task.Step{{Name: "probe", Do: w.probeHost}},
+		Kind: baadal.TaskHostAdd,
+		Steps: []task.Step{
+			{Name: "probe", Do: w.probeHost},
+			{Name: "flows", Do: w.layFlows, Undo: w.takeFlowsOff},
+		},
 		Done:   hostProbed("is added"),
 		Undone: func(tx *store.Tx, r *task.Run) error { return tx.DeleteHost(r.Task.Subject.ID) },
 		Tries:  2,
@@ -53,6 +56,9 @@ func (w *Workflows) probeHost(ctx context.Context, r *task.Run) error {
 	facts, err := w.sys.Prober.Probe(ctx, host, stores)
 	if err != nil {
 		return err
+	}
+	if r.Task.Kind == baadal.TaskHostCheck && w.sys.Flows != nil {
+		facts.Checks = append(facts.Checks, w.flowCheck(ctx, host))
 	}
 	if err := r.Record(probed{facts, facts.CPU}); err != nil {
 		return err

@@ -267,7 +267,7 @@ func TestHostDiesDuringMove(t *testing.T) {
 					t.Error(err)
 				}
 				time.AfterFunc(200*time.Millisecond, func() {
-					if err := c.world.PowerOn(vm.Host); err != nil {
+					if err := errors.Join(c.world.PowerOn(vm.Host), c.world.LayFlows(vm.Host)); err != nil {
 						t.Error(err)
 					}
 				})

@@ -367,6 +367,18 @@ type Names interface {
 	NameRecords(ctx context.Context) ([]baadal.NameRecord, error)
 }
 
+// Flows are the rules on the ports of VMs: each may send only with its own MAC
+// and addresses. They are rendered whole from what read tells and replaced in one
+// transaction of the host's switch; bridges that carry no VM are not touched.
+type Flows interface {
+	// Keep lays the rules and keeps them, whatever comes, goes or is lost, until ctx ends or the host is lost, and returns the reason. A wake has read asked again.
+	Keep(ctx context.Context, host baadal.Host, wake <-chan struct{}, read baadal.FlowRead) error
+	// Apply lays the rules once. The same again changes nothing.
+	Apply(ctx context.Context, host baadal.Host, read baadal.FlowRead) error
+	// Differences says in words where the switch has not what it should have; what is only in motion is none.
+	Differences(ctx context.Context, host baadal.Host, read baadal.FlowRead) ([]string, error)
+}
+
 // Prober looks at a host as a whole.
 type Prober interface {
 	// Fingerprint asks an sshd (host:port) for its host key without trusting it.
@@ -412,6 +424,7 @@ type Systems struct {
 	Adopter     Adopter
 	DHCP        DHCP
 	Names       Names
+	Flows       Flows
 	Prober      Prober
 	Guests      Guests
 }
@@ -445,7 +458,7 @@ type OnDatastores interface {
 }
 
 // SystemsOf puts the outside world together. The servers for addresses and names
-// are left out: there need not be any.
+// and the rules on ports are left out: there need not be any.
 func SystemsOf(hosts OnHosts, files OnDatastores, prober Prober, guests Guests) Systems {
 	return Systems{
 		Hypervisor:  hosts,
