@@ -92,7 +92,7 @@ type HostFacts struct {
 
 // Check is one thing looked at on a host.
 type Check struct {
-	Name   string `json:"name" doc:"sshd, libvirtd, openvswitch, network, clock, virt, datastore NAME."`
+	Name   string `json:"name" doc:"sshd, libvirtd, openvswitch, network, clock, virt, datastore NAME, flows."`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail,omitempty" doc:"What was seen."`
 	Fix    string `json:"fix,omitempty" doc:"How to mend it, if it is not ok."`

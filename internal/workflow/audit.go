@@ -153,31 +153,15 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 	}
 	for _, h := range b.hosts {
 		each("host "+h.Name, func(ctx context.Context) error {
-			domains, err := w.sys.Hypervisor.Domains(ctx, h)
-			if err != nil {
-				return err
-			}
-			vlans, err := w.sys.Prober.VLANs(ctx, h)
-			if err != nil {
-				return err
-			}
-			snaps, err := w.lookSnapshots(ctx, b, h, domains)
-			if err != nil {
-				return err
-			}
-			discs, err := w.lookDiscs(ctx, b, h, domains)
-			if err != nil {
-				return err
-			}
-			flows, err := w.lookFlows(ctx, h)
+			x, err := w.lookHost(ctx, b, h)
 			if err != nil {
 				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			maps.Copy(s.discs, discs)
-			s.domains[h.ID], s.vlans[h.ID], s.flows[h.ID] = domains, vlans, flows
-			maps.Copy(s.snapshots, snaps)
+			maps.Copy(s.discs, x.discs)
+			maps.Copy(s.snapshots, x.snapshots)
+			s.domains[h.ID], s.vlans[h.ID], s.flows[h.ID] = x.domains, x.vlans, x.flows
 			return nil
 		})
 	}
@@ -216,6 +200,32 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 	}
 	wg.Wait()
 	return s
+}
+
+// hostSight is what was seen on one host.
+type hostSight struct {
+	domains   []baadal.DomainInfo
+	vlans     map[string]int
+	snapshots map[int64][]baadal.DomainSnapshot
+	discs     map[int64]string
+	flows     []string
+}
+
+func (w *Workflows) lookHost(ctx context.Context, b book, h baadal.Host) (x hostSight, err error) {
+	if x.domains, err = w.sys.Hypervisor.Domains(ctx, h); err != nil {
+		return x, err
+	}
+	if x.vlans, err = w.sys.Prober.VLANs(ctx, h); err != nil {
+		return x, err
+	}
+	if x.snapshots, err = w.lookSnapshots(ctx, b, h, x.domains); err != nil {
+		return x, err
+	}
+	if x.discs, err = w.lookDiscs(ctx, b, h, x.domains); err != nil {
+		return x, err
+	}
+	x.flows, err = w.lookFlows(ctx, h)
+	return x, err
 }
 
 func (w *Workflows) compare(ctx context.Context, r *task.Run) error {
