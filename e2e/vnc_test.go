@@ -116,7 +116,7 @@ func dialFrom(ctx context.Context, t *testing.T, node, address string) *nodeConn
 		t.Fatal(err)
 	}
 	out, w := io.Pipe()
-	cmd.Stdout = w
+	cmd.Stdout, cmd.WaitDelay = w, time.Second
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,11 @@ func dialFrom(ctx context.Context, t *testing.T, node, address string) *nodeConn
 		_ = w.CloseWithError(io.EOF)
 		close(p.closed)
 	}()
-	t.Cleanup(func() { stop(); <-p.closed })
+	t.Cleanup(func() {
+		stop()
+		_ = out.Close() // what nobody reads holds nothing up
+		<-p.closed
+	})
 	return p
 }
 
