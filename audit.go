@@ -24,6 +24,7 @@ const (
 	DiffWrongVLAN       = "wrong_vlan"       // a port with another tag than the VM's network
 	DiffFlows           = "flows"            // the rules on a host's ports are not those that they should be
 	DiffFlowsOff        = "flows_off"        // there are no such rules, by a setting
+	DiffPortgroup       = "portgroup"        // a host without the portgroup of a VLAN, or with another tag in it
 	DiffStuckTask       = "stuck_task"       // nobody works on it though it is due
 	DiffUndoPending     = "undo_pending"     // a failed task that could not take everything back yet
 	DiffMissingSnapshot = "missing_snapshot" // a snapshot that the host does not know

@@ -48,6 +48,7 @@ const (
 	SettingChainLimit     = "chain.limit"
 	SettingChainBandwidth = "chain.bandwidth_mibs"
 	SettingAntiSpoofing   = "network.anti_spoofing"
+	SettingNetworkBridge  = "network.bridge"
 )
 
 // settingTable lists every setting with its default; the ratios and ports are
@@ -78,6 +79,7 @@ var settingTable = []Setting{
 	{Name: SettingChainLimit, Default: "4", Type: "int", Doc: "How many bases a disk may stand on before it is flattened in the background."},
 	{Name: SettingChainBandwidth, Default: "50", Type: "int", Doc: "Most MiB per second that flattening a disk in the background writes; one disk of a host at a time."},
 	{Name: SettingAntiSpoofing, Default: "true", Type: "bool", Doc: "Whether a VM may send only with its own MAC and addresses. false takes all rules off the hosts' bridges; the audit says so each time."},
+	{Name: SettingNetworkBridge, Default: "baadal-br-int", Type: "string", Doc: "Open vSwitch bridge for the libvirt network that is made on a host that has none."},
 	{Name: SettingHostSlots, Default: "8", Type: "int", Doc: "Cost of all tasks that may work on one host at a time; a start costs 2."},
 	{Name: SettingHostPatience, Default: "2m", Type: "duration", Doc: "How long the tasks of a host that went down wait for its return; then they are tried once more, and end."},
 }

@@ -113,7 +113,7 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 		return err
 	}
 	defer doors.close()
-	loops := reconcile.New(db, doors.watched(world.watched(flows.Boxes())), reconcile.Options{Logger: log})
+	loops := reconcile.New(db, doors.watched(world.watched(flows)), reconcile.Options{Logger: log})
 	svc = service.New(db, queue, service.Options{
 		Prober: world.systems.Prober, Stats: loops.VMStats, Files: world.systems.Images, Foreign: world.systems.Adopter,
 		Consoles: world.consoles, Screens: world.screens, VNCAddress: cfg.VNC.Address, Domain: cfg.domain(), Taken: ownAddresses(cfg), Logger: log,

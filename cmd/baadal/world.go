@@ -115,15 +115,16 @@ func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 }
 
 // watched is what the loops look at, and the boxes that they keep in line.
-func (w world) watched(boxes []workflow.Box) reconcile.Systems {
-	keep := make([]reconcile.Box, 0, len(boxes))
-	for _, b := range boxes {
+func (w world) watched(flows *workflow.Workflows) reconcile.Systems {
+	keep := []reconcile.Box{}
+	for _, b := range flows.Boxes() {
 		keep = append(keep, reconcile.Box(b))
 	}
 	return reconcile.Systems{
 		Boxes:      keep,
 		Hypervisor: w.systems.Hypervisor, Alive: w.systems.Prober.Alive, Usage: w.systems.Disks.Usage, DiskSizes: w.systems.Sizer.DiskSizes,
 		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats, KeepFlows: w.systems.Flows.Keep,
+		Networks: flows.KeepHostNetworks,
 	}
 }
 

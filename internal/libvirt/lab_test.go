@@ -134,6 +134,16 @@ func TestConformanceLab(t *testing.T) {
 				})
 				return overlay, free
 			},
+			NewNetwork: func(t *testing.T) string {
+				t.Helper()
+				name := "test-" + newUUID()[:8]
+				t.Cleanup(func() {
+					for _, what := range []string{"net-destroy", "net-undefine"} {
+						_, _ = r.pool.Run(context.WithoutCancel(t.Context()), r.host, ssh.Command{Argv: []string{"virsh", "-q", what, name}})
+					}
+				})
+				return name
+			},
 			Foreign: func(t *testing.T) string {
 				uuid := newUUID()
 				r.run(t, "<domain type='qemu'><name>foreign-"+uuid[:8]+"</name><uuid>"+uuid+"</uuid><memory>65536</memory><os><type>hvm</type></os></domain>", "virsh", "-q", "define", "/dev/stdin")

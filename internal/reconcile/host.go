@@ -40,7 +40,7 @@ func (l *Loops) hosts(ctx context.Context) {
 			watchers[h.ID] = running{stop, h.SSHAddr(), h.HostKey}
 			w := &watcher{l: l, host: h, look: make(chan struct{}, 1), nudge: make(chan struct{}, 1), up: make(chan struct{}, 1), uuids: map[string]bool{}}
 			w.rebooted.Store(true)
-			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count, w.flows} {
+			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count, w.flows, w.networks} {
 				wg.Go(func() { part(hctx) })
 			}
 		}
@@ -130,6 +130,7 @@ func (w *watcher) setState(ctx context.Context, state baadal.HostState, reason s
 				return err
 			}
 			tx.Wake("datastore")
+			tx.Wake(store.TopicNetwork)
 		}
 		return note(tx, "host", baadal.Subject{Kind: "host", ID: h.ID, Name: h.Name}, h.Generation, h.State.String(), 0, 0,
 			map[string]any{"state": h.State, "reason": h.Reason})

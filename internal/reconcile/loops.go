@@ -1,8 +1,9 @@
 // Package reconcile looks at the world, writes down what it sees, and nudges
 // what differs. Its loops have no input: each may run twice, be missed, or be
-// stopped at any moment, and the next look puts it right. What changes hosts is a
-// task, never a loop; but the rules on their ports, and servers beside them
-// (boxes), are rendered whole from the store, and are made to hold it.
+// stopped at any moment, and the next look puts it right. What changes VMs is a
+// task, never a loop; but the rules on their ports, the networks of hosts, and
+// the servers beside them (boxes) are rendered whole from the store, and are made
+// to hold it.
 package reconcile
 
 import (
@@ -35,6 +36,7 @@ type Systems struct {
 	Boot       func(ctx context.Context, host baadal.Host) (string, error)                                   // another word after each boot; nil: nothing is started by itself
 	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)                     // of active domains; nil: no figures
 	KeepFlows  func(ctx context.Context, host baadal.Host, wake <-chan struct{}, read baadal.FlowRead) error // until ctx ends or the host is lost; nil: ports have no rules
+	Networks   func(ctx context.Context, host baadal.Host) error                                             // brings its libvirt networks in line; nil: nobody does
 
 	VNC        func(doors []baadal.VNCDoor) map[int64]error // opens these doors for VNC clients and closes all others, and tells which it cannot; nil: others do
 	VNCAddress string                                       // where this controller listens for them
@@ -55,13 +57,14 @@ type Options struct {
 	Boxes      time.Duration // looking at the servers beside the hosts; 10 s
 	BoxCalm    time.Duration // how long changes in the store are gathered for them; 200 ms
 	VNC        time.Duration // grants for VNC clients; 5 s
+	Networks   time.Duration // looking at the libvirt networks of each host, beside what changes; 15 s
 	Logger     *slog.Logger
 }
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
 		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute, &o.Chains: time.Minute,
-		&o.Boxes: 10 * time.Second, &o.BoxCalm: 200 * time.Millisecond,
+		&o.Networks: 15 * time.Second, &o.Boxes: 10 * time.Second, &o.BoxCalm: 200 * time.Millisecond,
 		&o.VNC: 5 * time.Second,
 	} {
 		if *d == 0 {

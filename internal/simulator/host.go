@@ -29,6 +29,7 @@ type host struct {
 	FlowsOff  bool            `json:",omitzero"` // the rules are that there are none
 	Unmounted map[string]bool `json:",omitempty"`
 	Domains   map[string]*domain
+	Networks  map[string]baadal.HostNetwork `json:",omitempty"`
 
 	pending  map[*domain]bool // domains with something due later
 	watchers map[*watcher]bool
@@ -71,6 +72,11 @@ func (h *host) init() {
 	h.pending = map[*domain]bool{}
 	h.watchers = map[*watcher]bool{}
 	h.resume = make(chan struct{})
+	if h.Networks == nil {
+		h.Networks = map[string]baadal.HostNetwork{
+			baadal.DefaultLibvirtNetwork: {Name: baadal.DefaultLibvirtNetwork, Bridge: theBridge, Ready: true},
+		}
+	}
 	for _, d := range h.Domains {
 		d.host = h
 	}

@@ -66,7 +66,7 @@ func (h *host) line() string {
 	if len(h.Unmounted) > 0 {
 		s += " unmounted=" + strings.Join(sortedKeys(h.Unmounted), ",")
 	}
-	return s
+	return s + h.networkWords()
 }
 
 func (d *domain) line(o snapshotOptions) string {

@@ -103,6 +103,12 @@ var migrationData = []struct {
 		after: `SELECT v.name || ' ' || CAST(COUNT(g.id) AS TEXT) FROM vms v LEFT JOIN vnc_grants g ON g.vm_id = v.id GROUP BY v.name`,
 		want:  "before 0",
 	},
+	{ // portgroups: nothing on a host from before is ours to remove
+		before: `INSERT INTO hosts (id, name, address, ssh_port, ssh_user, host_key, fingerprint, state, state_since, created_at, updated_at)
+			VALUES (9001, 'before', '192.0.2.1', 22, 'root', '', '', 1, 0, 0, 0)`,
+		after: `SELECT h.name || ' ' || CAST(COUNT(p.portgroup) AS TEXT) FROM hosts h LEFT JOIN host_portgroups p ON p.host_id = h.id GROUP BY h.name`,
+		want:  "before 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

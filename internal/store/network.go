@@ -79,6 +79,7 @@ func (tx *Tx) CreateNetwork(n *baadal.Network, addresses []baadal.Address) error
 	if err := tx.SetNetworkOrganisations(n.ID, n.OrganisationIDs); err != nil {
 		return err
 	}
+	tx.Wake(TopicNetwork)
 	if err := tx.insertAddresses(n, addresses, addressFree); err != nil {
 		return err
 	}
@@ -211,6 +212,7 @@ func (tx *Tx) UpdateNetwork(n *baadal.Network) error {
 		return tx.stale("networks", "security domain", n.ID, n.Generation)
 	}
 	n.Generation, n.UpdatedAt = n.Generation+1, tx.at
+	tx.Wake(TopicNetwork)
 	return tx.SetNetworkOrganisations(n.ID, n.OrganisationIDs)
 }
 
@@ -261,6 +263,7 @@ func (tx *Tx) DeleteNetwork(id int64) error {
 	if n.Builtin != "" {
 		return tx.emptyNetwork(&n)
 	}
+	tx.Wake(TopicNetwork)
 	_, err = tx.exec(`DELETE FROM networks WHERE id = $1`, id)
 	if dangling(err) { // a VM came between
 		return baadal.Errorf(baadal.Conflict, "security domain %s is in use", n.Name).WithCode("network_in_use")

@@ -4,9 +4,10 @@ import "sync"
 
 // The topics that can be subscribed to.
 const (
-	TopicTask  = "task"  // a task may be due
-	TopicEvent = "event" // there are events that were not there before
-	TopicFlow  = "flow"  // what a VM's NICs may send may have changed
+	TopicTask    = "task"    // a task may be due
+	TopicEvent   = "event"   // there are events that were not there before
+	TopicFlow    = "flow"    // what a VM's NICs may send may have changed
+	TopicNetwork = "network" // networks changed, or a host came back that may lack them
 )
 
 // notifier wakes subscribers. A wake-up carries no message and many may become

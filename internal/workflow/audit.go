@@ -55,6 +55,9 @@ type book struct {
 	grants    []baadal.VNCGrant
 	discs     map[int64]string // where CD images lie, by template
 	settings  baadal.SettingValues
+
+	networks   map[string]baadal.HostNetwork // what every host is to have, by libvirt network
+	networksAt time.Time                     // when one of ours changed last
 }
 
 func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
@@ -110,6 +113,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 		if b.grants, err = tx.VNCGrants(baadal.Visibility{Scope: baadal.ScopeAny}); err != nil {
 			return err
 		}
+		if err := b.readNetworks(tx); err != nil {
+			return err
+		}
 		b.tasks, err = tx.ActiveTasks()
 		return err
 	})
@@ -126,15 +132,16 @@ type sight struct {
 	names     [2][]string // missing, and not ours to have
 	dhcpWords string      // why what was seen are no reservations
 	notSeen   []string
-	snapshots map[int64][]baadal.DomainSnapshot // by VM
-	discs     map[int64]string                  // images in CD drives, by VM
-	flows     map[int64][]string                // by host: what is wrong with the rules on its ports
+	snapshots map[int64][]baadal.DomainSnapshot       // by VM
+	discs     map[int64]string                        // images in CD drives, by VM
+	flows     map[int64][]string                      // by host: what is wrong with the rules on its ports
+	networks  map[int64]map[string]baadal.HostNetwork // by host
 }
 
 // look asks every host, datastore and server at the same time; one
 // that does not answer in time is not seen.
 func (w *Workflows) look(ctx context.Context, b book) sight {
-	s := sight{flows: map[int64][]string{}, discs: map[int64]string{}, snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
+	s := sight{networks: map[int64]map[string]baadal.HostNetwork{}, flows: map[int64][]string{}, discs: map[int64]string{}, snapshots: map[int64][]baadal.DomainSnapshot{}, domains: map[int64][]baadal.DomainInfo{}, vlans: map[int64]map[string]int{}, entries: map[int64][]baadal.DatastoreEntry{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	limit := make(chan struct{}, 128) // answers of thousands of hosts are not held at one time
@@ -161,7 +168,7 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 			defer mu.Unlock()
 			maps.Copy(s.discs, x.discs)
 			maps.Copy(s.snapshots, x.snapshots)
-			s.domains[h.ID], s.vlans[h.ID], s.flows[h.ID] = x.domains, x.vlans, x.flows
+			s.domains[h.ID], s.vlans[h.ID], s.flows[h.ID], s.networks[h.ID] = x.domains, x.vlans, x.flows, x.networks
 			return nil
 		})
 	}
@@ -209,13 +216,14 @@ type hostSight struct {
 	snapshots map[int64][]baadal.DomainSnapshot
 	discs     map[int64]string
 	flows     []string
+	networks  map[string]baadal.HostNetwork
 }
 
 func (w *Workflows) lookHost(ctx context.Context, b book, h baadal.Host) (x hostSight, err error) {
 	if x.domains, err = w.sys.Hypervisor.Domains(ctx, h); err != nil {
 		return x, err
 	}
-	if x.vlans, err = w.sys.Prober.VLANs(ctx, h); err != nil {
+	if x.vlans, x.networks, err = w.lookNetworks(ctx, b, h); err != nil {
 		return x, err
 	}
 	if x.snapshots, err = w.lookSnapshots(ctx, b, h, x.domains); err != nil {
@@ -239,7 +247,7 @@ func (w *Workflows) compare(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	c := &comparison{before: before, b: after, seen: seen, now: w.db.Now(), report: &report}
+	c := &comparison{before: before, b: after, seen: seen, now: w.db.Now(), settle: w.opt.BoxLag, report: &report}
 	c.run()
 	report.NotSeen = seen.notSeen
 	report.EndedAt = w.db.Now()
@@ -306,6 +314,12 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 		})
 	case baadal.DiffFlows:
 		return w.mendFlows(ctx, b, d)
+	case baadal.DiffPortgroup:
+		host, err := hostByName(b, d.Host)
+		if err != nil {
+			return err
+		}
+		return w.KeepHostNetworks(ctx, host)
 	case baadal.DiffDHCP:
 		_, err := w.syncDHCP(ctx)
 		return err

@@ -15,6 +15,7 @@ type comparison struct {
 	before, b book
 	seen      sight
 	now       time.Time
+	settle    time.Duration // how long hosts may take to follow
 	report    *baadal.Audit
 }
 
@@ -33,6 +34,7 @@ func (c *comparison) run() {
 	c.compareDHCP()
 	c.compareNames()
 	c.compareFlows()
+	c.compareHostNetworks()
 	c.compareTasks()
 	c.compareGrants()
 }

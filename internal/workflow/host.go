@@ -16,6 +16,7 @@ func (w *Workflows) hostAdd() task.Body {
 		Kind: baadal.TaskHostAdd,
 		Steps: []task.Step{
 			{Name: "probe", Do: w.probeHost},
+			{Name: "networks", Do: w.hostNetwork, Undo: w.dropHostNetwork},
 			{Name: "flows", Do: w.layFlows, Undo: w.takeFlowsOff},
 		},
 		Done:   hostProbed("is added"),

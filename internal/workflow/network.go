@@ -10,11 +10,14 @@ import (
 )
 
 // networkApply gives the DHCP server the reservations of a new network, or of a
-// built-in one that was empty. Its row and its addresses were made with the task.
+// built-in one that was empty, and the hosts a portgroup for its VLAN. Its row and its addresses were made with the task.
 func (w *Workflows) networkApply() task.Body {
 	return task.Body{
-		Kind:  baadal.TaskNetworkApply,
-		Steps: []task.Step{{Name: "dhcp", Do: w.applyDHCP, Undo: w.withdrawDHCP}},
+		Kind: baadal.TaskNetworkApply,
+		Steps: []task.Step{
+			{Name: "dhcp", Do: w.applyDHCP, Undo: w.withdrawDHCP},
+			{Name: "hosts", Do: w.onHosts(false), Undo: w.onHosts(true)},
+		},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			n, err := tx.Network(r.Task.Subject.ID)
 			if err != nil {
@@ -31,8 +34,11 @@ func (w *Workflows) networkApply() task.Body {
 // task's transaction marked it as deleting.
 func (w *Workflows) networkDelete() task.Body {
 	return task.Body{
-		Kind:  baadal.TaskNetworkDelete,
-		Steps: []task.Step{{Name: "dhcp", Do: w.applyDHCP, Undo: w.restoreDHCP}},
+		Kind: baadal.TaskNetworkDelete,
+		Steps: []task.Step{
+			{Name: "dhcp", Do: w.applyDHCP, Undo: w.restoreDHCP},
+			{Name: "hosts", Do: w.onHosts(true), Undo: w.onHosts(false)},
+		},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			return r.Task.Subject.Name + " is deleted successfully", tx.DeleteNetwork(r.Task.Subject.ID)
 		},

@@ -379,6 +379,16 @@ type Flows interface {
 	Differences(ctx context.Context, host baadal.Host, read baadal.FlowRead) ([]string, error)
 }
 
+// HostNetworks are the libvirt networks that VMs' NICs are plugged into.
+type HostNetworks interface {
+	// HostNetworks looks at networks by name; those that the host does not have are left out.
+	HostNetworks(ctx context.Context, host baadal.Host, names []string) (map[string]baadal.HostNetwork, error)
+	// KeepHostNetwork makes the network, on n.Bridge, if the host has none of that name, sees that it is active now and after a boot, gives
+	// it n.Portgroups and takes those in drop from it. Its other portgroups, the bridge of one that is there, and the NICs in it stay as
+	// they are. The same again is success.
+	KeepHostNetwork(ctx context.Context, host baadal.Host, n baadal.HostNetwork, drop []string) error
+}
+
 // Prober looks at a host as a whole.
 type Prober interface {
 	// Fingerprint asks an sshd (host:port) for its host key without trusting it.
@@ -422,6 +432,7 @@ type Systems struct {
 	Freezer     Freezer
 	Images      Images
 	Adopter     Adopter
+	Networks    HostNetworks
 	DHCP        DHCP
 	Names       Names
 	Flows       Flows
@@ -443,6 +454,7 @@ type OnHosts interface {
 	Copier
 	Backups
 	Adopter
+	HostNetworks
 }
 
 // OnDatastores is everything that is done to files. One type does it all.
@@ -473,6 +485,7 @@ func SystemsOf(hosts OnHosts, files OnDatastores, prober Prober, guests Guests) 
 		Copier:      hosts,
 		Backups:     hosts,
 		Adopter:     hosts,
+		Networks:    hosts,
 		Disks:       files,
 		Bases:       files,
 		Images:      files,

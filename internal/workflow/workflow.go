@@ -16,7 +16,7 @@ import (
 type Options struct {
 	HTTP   *http.Client
 	Stall  time.Duration // how long a server that an image is fetched from may send nothing; 1 min if 0
-	BoxLag time.Duration // how long what a box is owed may be on its way before the audit finds it missing; 10 s if 0
+	BoxLag time.Duration // how long what a box or a host is owed may be on its way before the audit finds it missing; 10 s if 0
 	Logger *slog.Logger
 }
 
@@ -26,7 +26,8 @@ type Workflows struct {
 	db  *store.DB
 	opt Options
 
-	dhcp sync.Mutex // held while the DHCP server is brought in line
+	dhcp     sync.Mutex // held while the DHCP server is brought in line
+	networks sync.Map   // by host: the mutex held while its libvirt networks are
 
 	names   sync.Mutex // held while the name server is, and for these
 	named   []baadal.NameRecord

@@ -49,6 +49,10 @@ type Fixture struct {
 	// NoCounters says that the driver lists active domains but counts nothing.
 	NoCounters bool
 
+	// NewNetwork names a libvirt network that the host does not have; nil if the
+	// driver cannot change networks.
+	NewNetwork func(t *testing.T) string
+
 	// DeafBalloon says that there is no guest that gives memory back.
 	DeafBalloon bool
 }
@@ -85,6 +89,7 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Plug", testPlug},
 		{"Drive", testDrive},
 		{"Autostart", testAutostart},
+		{"Networks", testNetworks},
 		{"Domains", testDomains},
 		{"Events", testEvents},
 		{"WatchEnds", testWatchEnds},
