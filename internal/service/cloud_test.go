@@ -35,7 +35,7 @@ func TestAddHostPinsItsKey(t *testing.T) {
 		}
 	}
 	in := baadal.HostAdd{Address: "10.77.9.9", Fingerprint: known.Fingerprint}
-	if plan, err := c.AddHost(t.Context(), c.admin, in, dry); err != nil || plan.Plan == nil || len(plan.Plan.Steps) != 2 {
+	if plan, err := c.AddHost(t.Context(), c.admin, in, dry); err != nil || plan.Plan == nil || len(plan.Plan.Steps) != 3 {
 		t.Errorf("plan %+v, %v", plan, err)
 	}
 	for _, bad := range []baadal.HostAdd{{Address: ""}, {Address: "-oProxyCommand=x"}, {Address: "a b"}, {Address: "h:0"}, {Address: "h:65536"}, {Address: "h;x"}} {
