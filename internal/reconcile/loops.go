@@ -57,14 +57,14 @@ type Options struct {
 	Boxes      time.Duration // looking at the servers beside the hosts; 10 s
 	BoxCalm    time.Duration // how long changes in the store are gathered for them; 200 ms
 	VNC        time.Duration // grants for VNC clients; 5 s
-	Networks   time.Duration // looking at the libvirt networks of each host, beside what changes; 15 s
+	Networks   time.Duration // looking at the libvirt networks of each host, beside what changes; 10 s
 	Logger     *slog.Logger
 }
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
 		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute, &o.Chains: time.Minute,
-		&o.Networks: 15 * time.Second, &o.Boxes: 10 * time.Second, &o.BoxCalm: 200 * time.Millisecond,
+		&o.Networks: 10 * time.Second, &o.Boxes: 10 * time.Second, &o.BoxCalm: 200 * time.Millisecond,
 		&o.VNC: 5 * time.Second,
 	} {
 		if *d == 0 {
