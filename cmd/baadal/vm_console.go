@@ -229,7 +229,7 @@ func (c *cli) serveVNC(ctx context.Context, api *client.Client, vm, listen strin
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", listen)
 	if err != nil {
-		return baadal.Errorf(baadal.Unavailable, "cannot listen on %s: %w", listen, err).WithCode("address_in_use").WithNext("Choose another address", "baadal vm vnc --listen 127.0.0.1:0 "+vm)
+		return baadal.Errorf(baadal.Unavailable, "cannot listen on %s: %w", listen, err).WithCode("address_in_use").WithNext("Choose another address", "baadal vm vnc "+vm+" --listen 127.0.0.1:0")
 	}
 	defer l.Close()
 	if c.flags.json {

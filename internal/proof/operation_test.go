@@ -144,7 +144,7 @@ var notOfAVM = map[string]string{
 	"vm.read": "changes nothing", "vm.password": "changes no VM", "vm.console": "changes no VM", "backup.read": "changes nothing",
 	"snapshot.schedule": "changes no VM, only what a loop asks for", "backup.schedule": "changes no VM, only what a loop asks for",
 	"backup.verify": "about a backup", "backup.delete": "about a backup",
-	"host.*": "another noun", "datastore.*": "another noun", "template.*": "another noun", "network.*": "another noun", "user.*": "another noun", "affinity.*": "another noun",
+	"host.*": "another noun", "datastore.*": "another noun", "template.*": "another noun", "network.*": "another noun", "user.*": "another noun", "affinity.*": "another noun", "vnc.*": "another noun",
 	"task.*": "another noun", "token.*": "another noun", "audit.*": "another noun", "setting.*": "another noun", "event.*": "another noun",
 	"upload": "of a file", "self": "oneself",
 
