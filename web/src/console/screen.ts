@@ -40,6 +40,9 @@ export class Screen {
         if (this.rfb === rfb) this.last.hidden = true;
       }, 300);
     });
+    rfb.addEventListener("disconnect", () => {
+      if (this.rfb === rfb) this.rfb = null;
+    });
     this.rfb = rfb;
   }
 
