@@ -190,7 +190,7 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 	}
 	if w.sys.DHCP != nil {
 		each("DHCP server", func(ctx context.Context) error {
-			rs, err := w.sys.DHCP.Reservations(ctx)
+			rs, err := w.lookReservations(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			if s.dhcp, s.dhcpSeen = rs, err == nil; baadal.CodeOf(err) == "dhcp_file_changed" {

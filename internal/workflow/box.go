@@ -85,6 +85,34 @@ func (w *Workflows) lookNames(ctx context.Context) (missing, extra []string, err
 	}
 }
 
+// lookReservations reads what the DHCP server holds. What is on its way to it is
+// waited for: it looks again until that is what the store says, for once.
+func (w *Workflows) lookReservations(ctx context.Context) ([]baadal.Reservation, error) {
+	for end := time.Now().Add(w.opt.BoxLag); ; {
+		want, err := w.reservations(ctx)
+		if err != nil {
+			return nil, err
+		}
+		have, err := w.sys.DHCP.Reservations(ctx)
+		if err == nil && sameReservations(want, have) || time.Now().After(end) {
+			return have, err
+		}
+		if err := sleep(ctx, boxGlance); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sameReservations compares addresses and MACs; the order and names are the
+// server's own.
+func sameReservations(a, b []baadal.Reservation) bool {
+	there := make(map[[2]string]bool, len(b))
+	for _, r := range b {
+		there[[2]string{r.IP, strings.ToUpper(r.MAC)}] = true
+	}
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(r baadal.Reservation) bool { return !there[[2]string{r.IP, strings.ToUpper(r.MAC)}] })
+}
+
 // without lists what is in one list and not in the other.
 func without(in, out []baadal.NameRecord) (left []string) {
 	there := make(map[baadal.NameRecord]bool, len(out))
