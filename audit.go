@@ -21,6 +21,7 @@ const (
 	DiffLeakedAddress   = "leaked_address"   // claimed by nothing that lives
 	DiffDHCP            = "dhcp"             // reservations differ from the server's
 	DiffNames           = "names"            // names differ from the name server's
+	DiffStranger        = "stranger"         // an address that answers but belongs to nobody, or to a VM that has another MAC
 	DiffWrongVLAN       = "wrong_vlan"       // a port with another tag than the VM's network
 	DiffFlows           = "flows"            // the rules on a host's ports are not those that they should be
 	DiffFlowsOff        = "flows_off"        // there are no such rules, by a setting

@@ -74,6 +74,13 @@ type Address struct {
 	NIC       int    `json:"nic,omitempty" doc:"Which of its owner's NICs has it; below 0 while that NIC is leaving the network."`
 }
 
+// Stranger is somebody unknown who answers for an address of a network.
+type Stranger struct {
+	IP     string
+	MAC    string // upper case; no NIC of ours has it
+	SeenAt time.Time
+}
+
 // Reservation ties an address to a MAC in the DHCP server.
 type Reservation struct {
 	Name string // unique host name in the server's file, e.g. ip-192-168-10-11

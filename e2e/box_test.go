@@ -137,3 +137,52 @@ func mustLab(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestStranger: somebody who is not ours uses the address that would be given
+// out next. The audit names him, and the next VM gets another address; when he
+// is gone the address is good again.
+func TestStranger(t *testing.T) {
+	ctx := begin(t)
+	first := create(ctx, t, baadal.VMCreate{Name: "first"})
+	remove(ctx, t, first.UUID)
+	taken := first.Address // free, and the lowest one
+	node(ctx, t, lab.NAT, "ip", "addr", "add", taken+"/32", "dev", "v10")
+	restart := func() { // a controller that starts looks at once
+		t.Helper()
+		if err := cloud.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cloud.Restart(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	strangers := func(want int) func() error {
+		return func() error {
+			report := audit(ctx, t, false)
+			found := 0
+			for _, d := range report.Differences {
+				if d.Kind == baadal.DiffStranger && d.Subject.Name == taken {
+					found++
+				}
+			}
+			if found != want {
+				return fmt.Errorf("%d strangers at %s: %+v", found, taken, report.Differences)
+			}
+			return nil
+		}
+	}
+	restart()
+	eventually(t, 20*time.Second, "the stranger seen", strangers(1))
+	second := create(ctx, t, baadal.VMCreate{Name: "second"})
+	if second.Address == taken {
+		t.Errorf("%s was given out while somebody unknown has it", taken)
+	}
+	node(ctx, t, lab.NAT, "ip", "addr", "del", taken+"/32", "dev", "v10")
+	restart()
+	eventually(t, 20*time.Second, "the stranger gone", strangers(0))
+	third := create(ctx, t, baadal.VMCreate{Name: "third"})
+	if third.Address != taken {
+		t.Errorf("it has %s, not %s that is free again", third.Address, taken)
+	}
+	removeAll(ctx, t, []baadal.VM{second, third})
+}

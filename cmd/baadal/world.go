@@ -53,6 +53,8 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 	w.systems.Flows = flow.New(pool, flow.Options{Logger: log})
 	if cfg.DHCP.Kind != "none" {
 		w.systems.DHCP = openDHCP(cfg.DHCP, pool)
+		runner, box := dhcpBox(cfg.DHCP, pool) // it has a foot in the VMs' networks
+		w.systems.Neighbours = probe.NewNeighbours(runner, box)
 	}
 	if cfg.DNS.Kind == "dnsmasq" {
 		w.systems.Names = openDNS(cfg.DNS, pool)
@@ -60,14 +62,20 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 	return w, nil
 }
 
-// openDHCP is the DHCP server of the configuration. Its box is reached as a host
-// is, with an id that no host has, unless it is this machine.
-func openDHCP(c dhcpConfig, pool *ssh.Pool) *dhcp.Server {
+// dhcpBox reaches the DHCP server's machine as a host is reached, with an id that
+// no host has, unless it is this one.
+func dhcpBox(c dhcpConfig, pool *ssh.Pool) (dhcp.Runner, baadal.Host) {
 	box := baadal.Host{ID: -1, Name: "the DHCP server", Address: c.Address, SSHUser: c.User, HostKey: c.HostKey}
-	var runner dhcp.Runner = pool
 	if c.Address == localBox {
-		box.Address, runner = "this machine", dhcp.Local{}
+		box.Address = "this machine"
+		return dhcp.Local{}, box
 	}
+	return pool, box
+}
+
+// openDHCP is the DHCP server of the configuration.
+func openDHCP(c dhcpConfig, pool *ssh.Pool) *dhcp.Server {
+	runner, box := dhcpBox(c, pool)
 	o := dhcp.Options{File: c.File, MainConfig: c.MainConfig, Restart: c.Restart, Status: c.Status, Socket: c.Socket}
 	if c.Kind == "kea" {
 		return dhcp.NewKea(runner, box, o)
@@ -106,7 +114,7 @@ func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 	}
 	hosts, lines := sim.Hypervisor(), console.New(sim.Consoles())
 	systems := workflow.SystemsOf(hosts, sim.Disks(), sim.Prober(), sim.Guests())
-	systems.DHCP, systems.Names, systems.Flows = sim.DHCP(), sim.Names(), sim.Flows()
+	systems.DHCP, systems.Names, systems.Flows, systems.Neighbours = sim.DHCP(), sim.Names(), sim.Flows(), sim.Neighbours()
 	return world{
 		systems:  systems,
 		consoles: lines, screens: hosts,

@@ -10,6 +10,7 @@ var (
 	_ workflow.OnHosts      = (*simulator.Hypervisor)(nil)
 	_ workflow.OnDatastores = (*simulator.Disks)(nil)
 	_ workflow.DHCP         = (*simulator.DHCP)(nil)
+	_ workflow.Neighbours   = (*simulator.Neighbours)(nil)
 	_ workflow.Names        = (*simulator.Names)(nil)
 	_ workflow.Flows        = (*simulator.Flows)(nil)
 	_ workflow.Prober       = (*simulator.Prober)(nil)

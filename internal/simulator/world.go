@@ -86,6 +86,8 @@ type World struct {
 	rules   []*rule                     // ordered faults
 	ops     map[string]int              // calls so far
 	hook    func(op string, after bool) // may be nil
+
+	strangers map[string]string // MACs of who answers for addresses that are not his
 }
 
 // Open makes a world, or opens the one in cfg.Dir as it was left. A folder that

@@ -29,7 +29,7 @@ func (tx *Tx) ClaimNIC(networkID, vmID int64, nic int) (baadal.Address, error) {
 	if err != nil {
 		return baadal.Address{}, err
 	}
-	const lowest = `SELECT ` + addressColumns + ` FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL AND a.held = 0 ORDER BY a.ip_num LIMIT 1`
+	const lowest = `SELECT ` + addressColumns + ` FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL AND a.held = 0` + notStrange + ` ORDER BY a.ip_num LIMIT 1`
 	for {
 		// Addresses that others are about to claim are passed over. If only
 		// such are left, they may still come back: wait for one.
@@ -42,7 +42,7 @@ func (tx *Tx) ClaimNIC(networkID, vmID int64, nic int) (baadal.Address, error) {
 				return a, fmt.Errorf("find free address: %w", err)
 			}
 		}
-		free, err := tx.count(`SELECT COUNT(*) FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL AND a.held = 0`, networkID)
+		free, err := tx.count(`SELECT COUNT(*) FROM addresses a WHERE a.network_id = $1 AND a.vm_id IS NULL AND a.held = 0`+notStrange, networkID)
 		if err != nil {
 			return baadal.Address{}, fmt.Errorf("count free addresses: %w", err)
 		}
@@ -72,6 +72,13 @@ func (tx *Tx) claimIP(networkID int64, ip string, vmID int64, nic int) (baadal.A
 	}
 	if a.VMID != 0 {
 		return a, baadal.Errorf(baadal.Conflict, "the address %s belongs to another VM by now", ip).WithCode("address_taken")
+	}
+	strange, err := tx.count(`SELECT COUNT(*) FROM strangers WHERE ip = $1`, ip)
+	if err != nil {
+		return a, fmt.Errorf("look for strangers: %w", err)
+	}
+	if strange > 0 {
+		return a, baadal.Errorf(baadal.Conflict, "the address %s is in use by somebody unknown", ip).WithCode("address_strange")
 	}
 	return tx.claim(a, vmID, nic)
 }

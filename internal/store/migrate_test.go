@@ -109,6 +109,10 @@ var migrationData = []struct {
 		after: `SELECT h.name || ' ' || CAST(COUNT(p.portgroup) AS TEXT) FROM hosts h LEFT JOIN host_portgroups p ON p.host_id = h.id GROUP BY h.name`,
 		want:  "before 0",
 	},
+	{ // strangers: nobody was looked for before
+		after: `SELECT v.name || ' ' || CAST(COUNT(s.ip) AS TEXT) FROM vms v LEFT JOIN strangers s ON s.mac <> v.name GROUP BY v.name`,
+		want:  "before 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

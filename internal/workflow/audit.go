@@ -44,6 +44,7 @@ type book struct {
 	templates []baadal.Template
 	reserved  []baadal.Reservation
 	claimed   []baadal.Address
+	strangers []baadal.Stranger
 	nics      map[int64][]baadal.NIC // by VM
 	tasks     []baadal.Task
 	disks     []baadal.Disk // beside the first ones
@@ -99,6 +100,9 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 			return err
 		}
 		if b.nics, err = tx.AllNICs(); err != nil {
+			return err
+		}
+		if b.strangers, err = tx.Strangers(); err != nil {
 			return err
 		}
 		if b.snapshots, err = tx.AllSnapshots(); err != nil {

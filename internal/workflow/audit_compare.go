@@ -35,6 +35,7 @@ func (c *comparison) run() {
 	c.compareNames()
 	c.compareFlows()
 	c.compareHostNetworks()
+	c.compareStrangers()
 	c.compareTasks()
 	c.compareGrants()
 }

@@ -27,6 +27,9 @@ func (w *Workflows) Boxes() (all []Box) {
 	if w.sys.Names != nil {
 		all = append(all, Box{Name: "name server", Sync: func(ctx context.Context) error { return w.syncNames(ctx, namesTrust) }, Soon: true})
 	}
+	if w.sys.Neighbours != nil {
+		all = append(all, Box{Name: "neighbours", Sync: w.lookForStrangers})
+	}
 	return all
 }
 

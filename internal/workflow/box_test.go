@@ -117,3 +117,53 @@ func TestNewestNamesWin(t *testing.T) {
 	}
 	a.named(t)
 }
+
+// TestStrangersAreSeen: who answers with a MAC that is nobody's is told by the
+// audit, and his address is not given out until he is gone.
+func TestStrangersAreSeen(t *testing.T) {
+	a := newAudited(t)
+	a.sys.Neighbours = a.world.Neighbours()
+	look := func() {
+		t.Helper()
+		for _, b := range workflow.New(a.db, a.sys, workflow.Options{}).Boxes() { // a new controller looks at once
+			if b.Name == "neighbours" {
+				must(t, b.Sync(t.Context()))
+				must(t, b.Sync(t.Context()))
+			}
+		}
+	}
+	look()
+	var free []string
+	var macs []baadal.Address
+	a.view(t, func(tx *store.Tx) (err error) {
+		if free, err = tx.FreeAddresses(a.vm.NetworkID, 10, 0); err == nil {
+			macs, err = tx.Addresses(a.vm.NetworkID)
+		}
+		return err
+	})
+	a.world.SetStranger(free[0], "02:00:00:00:00:66")
+	a.world.SetStranger(free[1], macs[0].MAC) // a NIC of ours: it may be on its way there
+	look()
+	want := []string{"stranger of address " + free[0] + ": nobody of ours is there with this MAC, in use by somebody unknown: 02:00:00:00:00:66"}
+	if diff := cmp.Diff(want, a.shorts(a.audit(t, true))); diff != "" {
+		t.Error(diff)
+	}
+	a.vmNamed(t, "next", free[1])
+	a.world.SetStranger(free[0], "")
+	look()
+	if report := a.audit(t, false); !report.Clean() {
+		t.Errorf("%+v", report.Differences)
+	}
+	a.vmNamed(t, "last", free[0])
+}
+
+// vmNamed makes a VM that must have the address.
+func (a *audited) vmNamed(t *testing.T, name, address string) {
+	t.Helper()
+	a.cloud.vm(t, name)
+	vm, err := a.svc.VM(t.Context(), a.actor, name)
+	must(t, err)
+	if vm.Address != address {
+		t.Errorf("%s has %s, want %s", name, vm.Address, address)
+	}
+}

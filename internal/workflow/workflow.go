@@ -32,6 +32,10 @@ type Workflows struct {
 	names   sync.Mutex // held while the name server is, and for these
 	named   []baadal.NameRecord
 	namedAt time.Time
+
+	strangers     sync.Mutex // held while strangers are looked for, and for these
+	strangersAt   time.Time
+	strangersFrom int // how many of the free addresses were asked for in this turn
 }
 
 // New makes the workflows on a store and the outside world. A nil sys.DHCP
