@@ -10,6 +10,13 @@ import (
 	"baadal/internal/store"
 )
 
+// Neighbours looks into the VMs' networks from a box that has a foot in them.
+type Neighbours interface {
+	// Neighbours tells who answers (ARP): MAC addresses in upper case by IP address, of those asked for and of others whom the box has just heard. Addresses that
+	// are not on a network of the box's are not asked for. It takes a second or two for every 64, and asks for each once.
+	Neighbours(ctx context.Context, addresses []string) (map[string]string, error)
+}
+
 const (
 	strangersEvery = time.Minute // how often it is looked for strangers
 	strangersLook  = 256         // addresses asked for in one look
