@@ -88,6 +88,15 @@ const (
 	ActionNetworkUpdate    Action = "network.update"
 	ActionNetworkDelete    Action = "network.delete"
 
+	ActionPublicRead   Action = "public.read"
+	ActionPublicAdd    Action = "public.add" // to the pool
+	ActionPublicRemove Action = "public.remove"
+
+	ActionForwardRead   Action = "forward.read" // of a VM's mappings: whoever sees the VM
+	ActionForwardAdd    Action = "forward.add"
+	ActionForwardExtend Action = "forward.extend"
+	ActionForwardEnd    Action = "forward.end"
+
 	ActionTaskRead   Action = "task.read"
 	ActionTaskCancel Action = "task.cancel"
 	ActionTaskRetry  Action = "task.retry"
@@ -196,6 +205,13 @@ var permissions = map[Action]permission{
 	ActionNetworkCreate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkUpdate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkDelete:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionPublicRead:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionPublicAdd:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionPublicRemove:     {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionForwardRead:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionForwardAdd:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionForwardExtend:    {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionForwardEnd:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionTaskRead:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionTaskCancel:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionTaskRetry:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},

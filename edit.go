@@ -9,6 +9,8 @@ type VMEdit struct {
 
 	Hosts *[]string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may run on; an empty list is any. It stays where it is."`
 
+	Public *bool `json:"public,omitempty" doc:"true gives it a public address of its own; false takes it away, and cuts what is connected by it."`
+
 	MaxRAMMiB *int `json:"max_ram_mib,omitempty" minimum:"0" maximum:"1048576" doc:"MiB that it can be given while it runs, if its guest can take memory (Linux with virtio_mem); from its next cold start on. 0 takes the head-room away."`
 
 	Boot      []BootDevice `json:"boot,omitempty" maxItems:"3" doc:"disk, cdrom and network in the order wanted; in force from its next cold start on."`
@@ -17,7 +19,7 @@ type VMEdit struct {
 
 // Empty reports whether nothing is to be changed.
 func (e VMEdit) Empty() bool {
-	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.MaxRAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil
+	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.MaxRAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil && e.Public == nil
 }
 
 // Validate checks the wish by itself.

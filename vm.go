@@ -72,6 +72,7 @@ type VM struct {
 	Address     string `json:"address" doc:"Private IPv4 address; empty once it was given back."`
 	MAC         string `json:"mac"`
 	DNSName     string `json:"dns_name,omitempty" doc:"Its name in the cloud's name service, if there is one."`
+	Public      string `json:"public_address,omitempty" doc:"Its own address on the outside, given by the NAT box."`
 
 	BaseID   int64  `json:"base_id,omitempty" doc:"The frozen disk that its own stands on together with its clones or its parent."`
 	DiskFile string `json:"-"` // name of its first disk, when that is not the identity's
@@ -150,6 +151,7 @@ type VMCreate struct {
 	Purpose   string   `json:"purpose,omitempty" maxLength:"512"`
 	Hosts     []string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may ever run on; any if empty."`
 	Affinity  []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that it becomes a member of."`
+	Public    bool     `json:"public,omitempty" doc:"Give it a public address of its own."`
 }
 
 // Limits of a VM, from the specification's tables.

@@ -27,7 +27,7 @@ type editFlags struct {
 	vcpus                          int
 	ram, most                      sizeFlag
 	hosts                          []string
-	anyHost                        bool
+	anyHost, public, noPublic      bool
 }
 
 func (f *editFlags) add(cmd *cobra.Command) {
@@ -43,6 +43,9 @@ func (f *editFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.hosts, "hosts", nil, "the `hosts` that it may run on, with commas between them; it stays where it is")
 	flags.BoolVar(&f.anyHost, "any-host", false, "it may run on any host")
 	cmd.MarkFlagsMutuallyExclusive("hosts", "any-host")
+	flags.BoolVar(&f.public, "public", false, "give it a public address of its own")
+	flags.BoolVar(&f.noPublic, "no-public", false, "take its public address away, and cut what is connected by it")
+	cmd.MarkFlagsMutuallyExclusive("public", "no-public")
 }
 
 // wish is what the flags that were given ask for.
@@ -69,6 +72,9 @@ func (f *editFlags) wish(given func(string) bool) (wish baadal.VMEdit) {
 		policy := baadal.Autostart(f.autostart)
 		wish.Autostart = &policy
 	}
+	if f.public || f.noPublic {
+		wish.Public = &f.public
+	}
 	if f.anyHost {
 		f.hosts = []string{}
 	}
@@ -90,6 +96,9 @@ func (c *cli) vmEditCommand() *cobra.Command {
 	}
 	a.say = func(name string, ch baadal.Change[baadal.VM]) string {
 		said := taskMessage[baadal.VM]("%s is edited successfully")(name, ch)
+		if f.public && ch.Resource != nil {
+			said += "\n  its public address is " + clean(ch.Resource.Public)
+		}
 		if later := laterText(wish); later != "" && ch.Resource != nil && ch.Resource.State != baadal.VMOff {
 			said += "\n  " + later + " from its next cold start on"
 		}
@@ -100,7 +109,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 		Long: vmEditLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wish = f.wish(cmd.Flags().Changed); wish.Empty() {
-				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --name, --purpose, --boot, --autostart, --hosts or --any-host")
+				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --name, --purpose, --boot, --autostart, --hosts, --any-host, --public or --no-public")
 			}
 			return a.run(cmd, c, args...)
 		},

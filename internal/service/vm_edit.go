@@ -35,6 +35,9 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 		if old.Hosts, err = editHosts(tx, a, &vm, in.Hosts, &plan); err != nil {
 			return err
 		}
+		if err := s.editPublic(tx, &vm, in.Public, &plan); err != nil {
+			return err
+		}
 		changes, err := edits(old, vm).JSON()
 		if err != nil {
 			return err
@@ -127,8 +130,9 @@ func set[T any](field *T, wish *T) {
 func edits(old, vm baadal.VM) baadal.Changes {
 	return baadal.Changes{
 		"name": {Old: old.Name, New: vm.Name}, "purpose": {Old: old.Purpose, New: vm.Purpose},
-		"hosts": {Old: strings.Join(old.Hosts, ", "), New: strings.Join(vm.Hosts, ", ")},
-		"vcpus": {Old: old.VCPUs, New: vm.VCPUs}, "ram_mib": {Old: old.RAMMiB, New: vm.RAMMiB},
+		"hosts":          {Old: strings.Join(old.Hosts, ", "), New: strings.Join(vm.Hosts, ", ")},
+		"public_address": {Old: old.Public, New: vm.Public},
+		"vcpus":          {Old: old.VCPUs, New: vm.VCPUs}, "ram_mib": {Old: old.RAMMiB, New: vm.RAMMiB},
 		"max_ram_mib": {Old: old.MaxRAMMiB, New: vm.MaxRAMMiB},
 		"boot":        {Old: baadal.JoinBoot(old.Boot), New: baadal.JoinBoot(vm.Boot)}, "autostart": {Old: old.Autostart, New: vm.Autostart},
 	}

@@ -43,7 +43,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, actor: baadal.System()}
 	c.sys = workflow.SystemsOf(world.Hypervisor(), world.Disks(), world.Prober(), world.Guests())
-	c.sys.DHCP, c.sys.Flows = world.DHCP(), world.Flows()
+	c.sys.DHCP, c.sys.Flows, c.sys.NAT = world.DHCP(), world.Flows(), world.NAT()
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
 	c.svc = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})

@@ -437,6 +437,7 @@ type Systems struct {
 	Names       Names
 	Flows       Flows
 	Neighbours  Neighbours
+	NAT         NAT
 	Prober      Prober
 	Guests      Guests
 }
@@ -470,8 +471,8 @@ type OnDatastores interface {
 	Refiller
 }
 
-// SystemsOf puts the outside world together. The servers for addresses and names
-// and the rules on ports are left out: there need not be any.
+// SystemsOf puts the outside world together. The servers for addresses and names,
+// the rules on ports and the NAT box are left out: there need not be any.
 func SystemsOf(hosts OnHosts, files OnDatastores, prober Prober, guests Guests) Systems {
 	return Systems{
 		Hypervisor:  hosts,
