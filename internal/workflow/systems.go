@@ -471,8 +471,7 @@ type OnDatastores interface {
 	Refiller
 }
 
-// SystemsOf puts the outside world together. The servers for addresses and names,
-// the rules on ports and the NAT box are left out: there need not be any.
+// SystemsOf puts the outside world together, without the boxes and rules that need not be.
 func SystemsOf(hosts OnHosts, files OnDatastores, prober Prober, guests Guests) Systems {
 	return Systems{
 		Hypervisor:  hosts,
