@@ -36,7 +36,6 @@ func (c *comparison) run() {
 	c.compareFlows()
 	c.compareHostNetworks()
 	c.compareStrangers()
-	c.compareNAT()
 	c.compareTasks()
 	c.compareGrants()
 }
