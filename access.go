@@ -51,10 +51,6 @@ const (
 	ActionCDROMInsert Action = "cdrom.insert"
 	ActionCDROMEject  Action = "cdrom.eject"
 
-	ActionNICAdd    Action = "nic.add"
-	ActionNICChange Action = "nic.change"
-	ActionNICRemove Action = "nic.remove"
-
 	ActionSnapshotCreate   Action = "snapshot.create"
 	ActionSnapshotRevert   Action = "snapshot.revert"
 	ActionSnapshotDelete   Action = "snapshot.delete"
@@ -91,6 +87,15 @@ const (
 	ActionNetworkCreate    Action = "network.create"
 	ActionNetworkUpdate    Action = "network.update"
 	ActionNetworkDelete    Action = "network.delete"
+
+	ActionPublicRead   Action = "public.read"
+	ActionPublicAdd    Action = "public.add" // to the pool
+	ActionPublicRemove Action = "public.remove"
+
+	ActionForwardRead   Action = "forward.read" // of a VM's mappings: whoever sees the VM
+	ActionForwardAdd    Action = "forward.add"
+	ActionForwardExtend Action = "forward.extend"
+	ActionForwardEnd    Action = "forward.end"
 
 	ActionTaskRead   Action = "task.read"
 	ActionTaskCancel Action = "task.cancel"
@@ -170,9 +175,6 @@ var permissions = map[Action]permission{
 	ActionDiskLimit:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionCDROMInsert:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionCDROMEject:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
-	ActionNICAdd:           {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
-	ActionNICChange:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
-	ActionNICRemove:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionSnapshotCreate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotRevert:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
@@ -203,6 +205,13 @@ var permissions = map[Action]permission{
 	ActionNetworkCreate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkUpdate:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionNetworkDelete:    {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionPublicRead:       {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionPublicAdd:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionPublicRemove:     {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
+	ActionForwardRead:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionForwardAdd:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionForwardExtend:    {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionForwardEnd:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionTaskRead:         {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionTaskCancel:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionTaskRetry:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},

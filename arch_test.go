@@ -39,6 +39,7 @@ var imports = map[string][]string{
 	"internal/disk":      {"", "internal/ssh"},
 	"internal/dhcp":      {"", "internal/ssh"},
 	"internal/dns":       {"", "internal/ssh"},
+	"internal/nat":       {"", "internal/ssh"},
 	"internal/probe":     {"", "internal/ssh"},
 	"internal/flow":      {"", "internal/ssh"},
 	"internal/console":   {""},

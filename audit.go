@@ -22,6 +22,7 @@ const (
 	DiffDHCP            = "dhcp"             // reservations differ from the server's
 	DiffNames           = "names"            // names differ from the name server's
 	DiffStranger        = "stranger"         // an address that answers but belongs to nobody, or to a VM that has another MAC
+	DiffNAT             = "nat"              // the NAT box's table differs from the store
 	DiffWrongVLAN       = "wrong_vlan"       // a port with another tag than the VM's network
 	DiffFlows           = "flows"            // the rules on a host's ports are not those that they should be
 	DiffFlowsOff        = "flows_off"        // there are no such rules, by a setting

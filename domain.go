@@ -40,7 +40,6 @@ type DomainNIC struct {
 	Network   string // libvirt network
 	Portgroup string
 	VLAN      int
-	Down      bool // its link; only of a domain that runs
 }
 
 // DomainInfo is a domain as a host reports it.

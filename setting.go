@@ -2,6 +2,7 @@ package baadal
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -49,6 +50,10 @@ const (
 	SettingChainBandwidth = "chain.bandwidth_mibs"
 	SettingAntiSpoofing   = "network.anti_spoofing"
 	SettingNetworkBridge  = "network.bridge"
+	SettingForwardFirst   = "forward.first_port"
+	SettingForwardLast    = "forward.last_port"
+	SettingForwardLongest = "forward.longest"
+	SettingForwardLimit   = "forward.limit"
 )
 
 // settingTable lists every setting with its default; the ratios and ports are
@@ -80,6 +85,10 @@ var settingTable = []Setting{
 	{Name: SettingChainBandwidth, Default: "50", Type: "int", Doc: "Most MiB per second that flattening a disk in the background writes; one disk of a host at a time."},
 	{Name: SettingAntiSpoofing, Default: "true", Type: "bool", Doc: "Whether a VM may send only with its own MAC and addresses. false takes all rules off the hosts' bridges; the audit says so each time."},
 	{Name: SettingNetworkBridge, Default: "baadal-br-int", Type: "string", Doc: "Open vSwitch bridge for the libvirt network that is made on a host that has none."},
+	{Name: SettingForwardFirst, Default: "50000", Type: "int", Doc: "First port of the NAT box's public address that mappings to ports of VMs use. Keep it clear of the ports for VNC clients and of the box's own services."},
+	{Name: SettingForwardLast, Default: "59999", Type: "int", Doc: "Last port for mappings, at most 65535."},
+	{Name: SettingForwardLongest, Default: "168h", Type: "duration", Doc: "How long a mapping may be open from when it is asked for, or extended, on."},
+	{Name: SettingForwardLimit, Default: "10", Type: "int", Doc: "How many mappings a VM may have at a time."},
 	{Name: SettingHostSlots, Default: "8", Type: "int", Doc: "Cost of all tasks that may work on one host at a time; a start costs 2."},
 	{Name: SettingHostPatience, Default: "2m", Type: "duration", Doc: "How long the tasks of a host that went down wait for its return; then they are tried once more, and end."},
 }
@@ -97,6 +106,8 @@ func Settings() []Setting {
 
 const maxPort = 65535
 
+var portSettings = []string{SettingVNCFirst, SettingVNCLast, SettingForwardFirst, SettingForwardLast}
+
 // CheckSetting refuses unknown names and values that do not fit the type.
 // Ratios, counts, ports and durations must be positive.
 func CheckSetting(name, value string) error {
@@ -108,7 +119,7 @@ func CheckSetting(name, value string) error {
 		switch s.Type {
 		case "int":
 			n, err := strconv.Atoi(value)
-			ok = err == nil && n > 0 && (n <= maxPort || name != SettingVNCFirst && name != SettingVNCLast)
+			ok = err == nil && n > 0 && (n <= maxPort || !slices.Contains(portSettings, name))
 		case "float":
 			f, err := strconv.ParseFloat(value, 64)
 			ok = err == nil && f > 0 && f <= 1000

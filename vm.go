@@ -72,6 +72,7 @@ type VM struct {
 	Address     string `json:"address" doc:"Private IPv4 address; empty once it was given back."`
 	MAC         string `json:"mac"`
 	DNSName     string `json:"dns_name,omitempty" doc:"Its name in the cloud's name service, if there is one."`
+	Public      string `json:"public_address,omitempty" doc:"Its own address on the outside, given by the NAT box."`
 
 	BaseID   int64  `json:"base_id,omitempty" doc:"The frozen disk that its own stands on together with its clones or its parent."`
 	DiskFile string `json:"-"` // name of its first disk, when that is not the identity's
@@ -150,6 +151,7 @@ type VMCreate struct {
 	Purpose   string   `json:"purpose,omitempty" maxLength:"512"`
 	Hosts     []string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may ever run on; any if empty."`
 	Affinity  []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that it becomes a member of."`
+	Public    bool     `json:"public,omitempty" doc:"Give it a public address of its own."`
 }
 
 // Limits of a VM, from the specification's tables.
@@ -262,10 +264,6 @@ var vmTransitions = map[Action][]VMState{
 
 	ActionCDROMInsert: {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionCDROMEject:  {VMRunning, VMPaused, VMOff, VMCrashed},
-
-	ActionNICAdd:    {VMRunning, VMPaused, VMOff, VMCrashed},
-	ActionNICChange: {VMRunning, VMPaused, VMOff, VMCrashed},
-	ActionNICRemove: {VMRunning, VMOff, VMCrashed}, // a paused guest cannot let go
 }
 
 // VMActions lists the actions that a VM's state allows or forbids: all that
@@ -319,9 +317,6 @@ var savedRefusals = map[Action]string{
 	ActionDiskLimit:      "it goes on with the disks that it had",
 	ActionCDROMInsert:    "it goes on with the drive as it was",
 	ActionCDROMEject:     "it goes on with the drive as it was",
-	ActionNICAdd:         "it goes on with the NICs that it had",
-	ActionNICChange:      "it goes on with the NICs that it had",
-	ActionNICRemove:      "it goes on with the NICs that it had",
 }
 
 // reasonSaved is the reason of a VM that is off with its memory on disk.
@@ -370,5 +365,4 @@ var pastTense = map[Action]string{
 	ActionDiskDelete: "parted from a disk", ActionDiskGrow: "given a larger disk", ActionDiskLimit: "given limits",
 	ActionVMSaveTemplate: "saved as a template", ActionVMExport: "exported",
 	ActionCDROMInsert: "given a CD", ActionCDROMEject: "parted from a CD",
-	ActionNICAdd: "given a NIC", ActionNICChange: "put into another network", ActionNICRemove: "parted from a NIC",
 }

@@ -61,7 +61,7 @@ func TestBench(t *testing.T) {
 		bare.other = append(bare.other, benchBare(ctx, t, i))
 	}
 	rows := []row{install, bare, first, share, benchList(ctx, t), benchClones(ctx, t), benchFlows(ctx, t)}
-	printTable(append(append(rows, benchMigrate(ctx, t)...), benchDHCP(ctx, t)...)...)
+	printTable(append(append(rows, benchMigrate(ctx, t)...), append(benchDHCP(ctx, t), benchNAT(ctx, t))...)...)
 }
 
 // benchCreate measures a creation on host1 from the call to the end of its last

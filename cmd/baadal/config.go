@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -31,6 +32,7 @@ type config struct {
 	DHCP           dhcpConfig `yaml:"dhcp"`
 	DNS            dnsConfig  `yaml:"dns"`
 	VNC            vncConfig  `yaml:"vnc"`
+	NAT            natConfig  `yaml:"nat"`
 	Log            logConfig  `yaml:"log"`
 	MetricsPublic  bool       `yaml:"metrics_public"`
 	TrustedProxies []string   `yaml:"trusted_proxies"`
@@ -74,6 +76,16 @@ type vncConfig struct {
 	Address string `yaml:"address"` // of this controller; empty: it does not listen for VNC clients
 }
 
+// natConfig is the NAT box; without an address there is none.
+type natConfig struct {
+	Address   string `yaml:"address"`
+	User      string `yaml:"user"`
+	HostKey   string `yaml:"host_key"`
+	Interface string `yaml:"interface"`
+	Public    string `yaml:"public"`
+	Table     string `yaml:"table"`
+}
+
 type logConfig struct {
 	Level  string `yaml:"level"`
 	Format string `yaml:"format"` // text or json
@@ -84,6 +96,7 @@ func defaultConfig() config {
 	return config{
 		Listen: "127.0.0.1:8080", State: "/var/lib/baadal", DHCP: dhcpConfig{Kind: "none", User: "root"},
 		DNS: dnsConfig{Kind: "none", User: "root"},
+		NAT: natConfig{User: "root", Table: "baadal"},
 		Log: logConfig{Level: "info", Format: "text"}, Workers: 256,
 	}
 }
@@ -119,6 +132,9 @@ func (c *config) restoreEmpty() {
 	}
 	if reflect.ValueOf(c.DNS).IsZero() {
 		c.DNS = defaults.DNS
+	}
+	if reflect.ValueOf(c.NAT).IsZero() {
+		c.NAT = defaults.NAT
 	}
 	if reflect.ValueOf(c.Log).IsZero() {
 		c.Log = defaults.Log
@@ -162,6 +178,7 @@ func (c *config) complete() error {
 			bad("vnc.address", "%q is not one IP address of this machine: people and the NAT box are told to connect to it", c.VNC.Address)
 		}
 	}
+	c.checkNAT(bad)
 	if _, err := c.logLevel(); err != nil {
 		bad("log.level", "%q is not debug, info, warn or error", c.Log.Level)
 	}
@@ -238,6 +255,33 @@ func (c *config) domain() string {
 }
 
 func (c *config) vncAddress() (netip.Addr, error) { return netip.ParseAddr(c.VNC.Address) }
+
+var (
+	interfaceRE = regexp.MustCompile(`^[A-Za-z0-9._-]{1,15}$`)
+	tableRE     = regexp.MustCompile(`^[a-z][a-z0-9_]{0,30}$`)
+)
+
+func (c *config) checkNAT(bad func(key, format string, args ...any)) {
+	n := c.NAT
+	if n.Address == "" {
+		if n.HostKey != "" || n.Interface != "" || n.Public != "" {
+			bad("nat.address", "where is the NAT box? Give the address of its sshd")
+		}
+		return
+	}
+	if n.HostKey == "" {
+		bad("nat.host_key", "pin the key of its sshd: ssh-keyscan -t ed25519 %s", n.Address)
+	}
+	if !interfaceRE.MatchString(n.Interface) {
+		bad("nat.interface", "%q is not the name of its network interface on the outside", n.Interface)
+	}
+	if ip, err := netip.ParseAddr(n.Public); err != nil || !ip.Is4() {
+		bad("nat.public", "%q is not its own IPv4 address on the outside", n.Public)
+	}
+	if !tableRE.MatchString(n.Table) {
+		bad("nat.table", "%q is not a name for an nftables table: small letters, digits and underscores", n.Table)
+	}
+}
 
 func (c *config) logLevel() (level slog.Level, err error) {
 	err = level.UnmarshalText([]byte(c.Log.Level))

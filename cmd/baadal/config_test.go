@@ -89,6 +89,7 @@ dns:
   domain: cloud.example.org
   address: local
 vnc: {address: 10.0.0.3}
+nat: {address: 10.0.0.3, host_key: ssh-ed25519 BBBB, interface: eth0, public: 203.0.113.1}
 log: {level: debug, format: json}
 trusted_proxies: [127.0.0.1, 10.0.0.0/8]
 workers: 5
@@ -104,6 +105,7 @@ workers: 5
 		DHCP: dhcpConfig{Kind: "isc", Address: "10.0.0.2", User: "root", HostKey: "ssh-ed25519 AAAA", Restart: []string{"systemctl", "restart", "dhcpd"}},
 		DNS:  dnsConfig{Kind: "dnsmasq", Domain: "cloud.example.org", Address: "local", User: "root"},
 		VNC:  vncConfig{Address: "10.0.0.3"},
+		NAT:  natConfig{Address: "10.0.0.3", User: "root", HostKey: "ssh-ed25519 BBBB", Interface: "eth0", Public: "203.0.113.1", Table: "baadal"},
 		Log:  logConfig{Level: "debug", Format: "json"}, TrustedProxies: []string{"127.0.0.1", "10.0.0.0/8"}, Workers: 5,
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -152,6 +154,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	c := config{
 		Listen: "8080", State: "var/lib", Database: "mysql://root:hunter2@db/x", TLS: tlsConfig{Certificate: "/no/such.crt"}, DHCP: dhcpConfig{Kind: "isc"},
 		DNS: dnsConfig{Kind: "dnsmasq", Domain: "Cloud_1.", File: "names", Server: "10.0.0.2"}, VNC: vncConfig{Address: "0.0.0.0"},
+		NAT: natConfig{Address: "10.0.0.3", Interface: "a b", Public: "::1", Table: "a b"},
 		Log: logConfig{Level: "loud", Format: "xml"}, TrustedProxies: []string{"10.0.0.0/8", "proxy.example.org"}, Workers: 0,
 	}
 	err := c.complete()
@@ -164,7 +167,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		keys = append(keys, key)
 	}
 	want := []string{
-		"listen", "state", "database", "tls", "tls.certificate", "dhcp.address", "dhcp.host_key", "dns.domain", "dns.address", "dns.host_key", "dns.file", "dns.server", "vnc.address", "log.level", "log.format", "workers", "trusted_proxies",
+		"listen", "state", "database", "tls", "tls.certificate", "dhcp.address", "dhcp.host_key", "dns.domain", "dns.address", "dns.host_key", "dns.file", "dns.server", "vnc.address", "nat.host_key", "nat.interface", "nat.public", "nat.table", "log.level", "log.format", "workers", "trusted_proxies",
 	}
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s\n%v", diff, err)

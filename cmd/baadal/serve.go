@@ -117,6 +117,7 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	svc = service.New(db, queue, service.Options{
 		Prober: world.systems.Prober, Stats: loops.VMStats, Files: world.systems.Images, Foreign: world.systems.Adopter,
 		Consoles: world.consoles, Screens: world.screens, VNCAddress: cfg.VNC.Address, Domain: cfg.domain(), Taken: ownAddresses(cfg), Logger: log,
+		NAT: service.NAT{Public: world.public, Traffic: loops.PublicTraffic},
 	})
 	if err := bootstrap(ctx, out, svc); err != nil {
 		return err
@@ -273,7 +274,7 @@ func ownAddresses(cfg config) (all []netip.Addr) {
 			all = append(all, p.Addr())
 		}
 	}
-	for _, box := range []string{cfg.DHCP.Address, cfg.DNS.Address} {
+	for _, box := range []string{cfg.DHCP.Address, cfg.DNS.Address, cfg.NAT.Address, cfg.NAT.Public} {
 		if a, err := netip.ParseAddr(box); err == nil {
 			all = append(all, a)
 		}

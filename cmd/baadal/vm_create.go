@@ -71,6 +71,7 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 	f.StringArrayVar(&keys, "ssh-key", nil, "`file` with SSH public keys; may be repeated")
 	f.StringVar(&in.Owner, "owner", "", "`user` who owns it (you)")
 	f.BoolVar(&in.FullCopy, "full-copy", false, "copy the template instead of a thin overlay on it")
+	f.BoolVar(&in.Public, "public", false, "give it a public address of its own")
 	f.StringVar(&in.Purpose, "purpose", "", "what it is for, in `words`")
 	dryRunFlag(cmd, &a.dryRun)
 	completeFlags(cmd, map[string]completion{
@@ -101,5 +102,9 @@ func sayVMBriefly(name string, ch baadal.Change[baadal.VM]) string {
 	if t := ch.Task; t != nil && t.EndedAt != nil {
 		took = ", in " + durationText(t.EndedAt.Sub(t.CreatedAt))
 	}
-	return fmt.Sprintf("%s is %s on %s with address %s%s", clean(v.Name), v.State, clean(v.Host), clean(v.Address), took)
+	public := ""
+	if v.Public != "" {
+		public = ", outside " + clean(v.Public)
+	}
+	return fmt.Sprintf("%s is %s on %s with address %s%s%s", clean(v.Name), v.State, clean(v.Host), clean(v.Address), public, took)
 }

@@ -16,7 +16,6 @@ the answer says which.
 
     baadal vm edit web1 --boot cdrom,disk
     baadal vm edit web1 --autostart always
-    baadal vm edit web1 --network storage
 
 --autostart says what becomes of a VM when its host comes back after having been
 off: it is started if it ran when the host went (last, which every VM has at
@@ -24,11 +23,11 @@ first), also if it did not (always), or not at all (never).`
 
 // editFlags are the flags of edit.
 type editFlags struct {
-	name, purpose, boot, autostart, network string
-	vcpus                                   int
-	ram, most                               sizeFlag
-	hosts                                   []string
-	anyHost                                 bool
+	name, purpose, boot, autostart string
+	vcpus                          int
+	ram, most                      sizeFlag
+	hosts                          []string
+	anyHost, public, noPublic      bool
 }
 
 func (f *editFlags) add(cmd *cobra.Command) {
@@ -37,7 +36,6 @@ func (f *editFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&f.vcpus, "vcpus", 0, "virtual CPUs")
 	flags.Var(&f.ram, "ram", "memory, as 512M or 2G")
 	flags.Var(&f.most, "max-ram", "memory that it can be given while it runs, as 4G, from its next cold start on; 0M for none")
-	flags.StringVar(&f.network, "network", "", "`name` of the network for its first NIC, which keeps its MAC; given alone")
 	flags.StringVar(&f.name, "name", "", "another `name`; its domain, folder and the guest's host name stay")
 	flags.StringVar(&f.purpose, "purpose", "", "what it is for, in `words`")
 	flags.StringVar(&f.boot, "boot", "", "what to boot from: disk, cdrom and network in the `order` wanted")
@@ -45,15 +43,15 @@ func (f *editFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.hosts, "hosts", nil, "the `hosts` that it may run on, with commas between them; it stays where it is")
 	flags.BoolVar(&f.anyHost, "any-host", false, "it may run on any host")
 	cmd.MarkFlagsMutuallyExclusive("hosts", "any-host")
+	flags.BoolVar(&f.public, "public", false, "give it a public address of its own")
+	flags.BoolVar(&f.noPublic, "no-public", false, "take its public address away, and cut what is connected by it")
+	cmd.MarkFlagsMutuallyExclusive("public", "no-public")
 }
 
 // wish is what the flags that were given ask for.
 func (f *editFlags) wish(given func(string) bool) (wish baadal.VMEdit) {
 	if given("name") {
 		wish.Name = &f.name
-	}
-	if given("network") {
-		wish.Network = &f.network
 	}
 	if given("purpose") {
 		wish.Purpose = &f.purpose
@@ -73,6 +71,9 @@ func (f *editFlags) wish(given func(string) bool) (wish baadal.VMEdit) {
 	if given("autostart") {
 		policy := baadal.Autostart(f.autostart)
 		wish.Autostart = &policy
+	}
+	if f.public || f.noPublic {
+		wish.Public = &f.public
 	}
 	if f.anyHost {
 		f.hosts = []string{}
@@ -95,6 +96,9 @@ func (c *cli) vmEditCommand() *cobra.Command {
 	}
 	a.say = func(name string, ch baadal.Change[baadal.VM]) string {
 		said := taskMessage[baadal.VM]("%s is edited successfully")(name, ch)
+		if f.public && ch.Resource != nil {
+			said += "\n  its public address is " + clean(ch.Resource.Public)
+		}
 		if later := laterText(wish); later != "" && ch.Resource != nil && ch.Resource.State != baadal.VMOff {
 			said += "\n  " + later + " from its next cold start on"
 		}
@@ -105,7 +109,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 		Long: vmEditLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wish = f.wish(cmd.Flags().Changed); wish.Empty() {
-				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --network, --name, --purpose, --boot, --autostart, --hosts or --any-host")
+				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --name, --purpose, --boot, --autostart, --hosts, --any-host, --public or --no-public")
 			}
 			return a.run(cmd, c, args...)
 		},
@@ -113,7 +117,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 	f.add(cmd)
 	dryRunFlag(cmd, &a.dryRun)
 	completeFlags(cmd, map[string]completion{
-		"hosts": c.hostNames(), "network": c.networkNames(false), "autostart": cobra.FixedCompletions([]string{"last", "always", "never"}, cobra.ShellCompDirectiveNoFileComp),
+		"hosts": c.hostNames(), "autostart": cobra.FixedCompletions([]string{"last", "always", "never"}, cobra.ShellCompDirectiveNoFileComp),
 	})
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"baadal/internal/dns"
 	"baadal/internal/flow"
 	"baadal/internal/libvirt"
+	"baadal/internal/nat"
 	"baadal/internal/probe"
 	"baadal/internal/reconcile"
 	"baadal/internal/service"
@@ -29,8 +31,12 @@ type world struct {
 	systems  workflow.Systems
 	consoles service.Consoles
 	screens  service.Screens
+	public   string // the NAT box's own public address; empty: there is no NAT box
 	close    func()
 }
+
+// simulatedPublic is the address of the NAT box of simulated worlds.
+const simulatedPublic = "203.0.113.1"
 
 // openWorld connects the outside world. Nothing is dialled yet.
 func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
@@ -58,6 +64,11 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 	}
 	if cfg.DNS.Kind == "dnsmasq" {
 		w.systems.Names = openDNS(cfg.DNS, pool)
+	}
+	if cfg.NAT.Address != "" {
+		box := baadal.Host{ID: -2, Name: "the NAT box", Address: cfg.NAT.Address, SSHUser: cfg.NAT.User, HostKey: cfg.NAT.HostKey}
+		w.systems.NAT = nat.New(pool, box, nat.Options{Table: cfg.NAT.Table, Interface: cfg.NAT.Interface, Public: netip.MustParseAddr(cfg.NAT.Public)})
+		w.public = cfg.NAT.Public
 	}
 	return w, nil
 }
@@ -115,8 +126,10 @@ func simulated(cfg config, n int, log *slog.Logger) (world, error) {
 	hosts, lines := sim.Hypervisor(), console.New(sim.Consoles())
 	systems := workflow.SystemsOf(hosts, sim.Disks(), sim.Prober(), sim.Guests())
 	systems.DHCP, systems.Names, systems.Flows, systems.Neighbours = sim.DHCP(), sim.Names(), sim.Flows(), sim.Neighbours()
+	systems.NAT = sim.NAT()
 	return world{
 		systems:  systems,
+		public:   simulatedPublic,
 		consoles: lines, screens: hosts,
 		close: func() { lines.Close(); _ = sim.Close() },
 	}, nil
@@ -128,12 +141,16 @@ func (w world) watched(flows *workflow.Workflows) reconcile.Systems {
 	for _, b := range flows.Boxes() {
 		keep = append(keep, reconcile.Box(b))
 	}
-	return reconcile.Systems{
+	s := reconcile.Systems{
 		Boxes:      keep,
 		Hypervisor: w.systems.Hypervisor, Alive: w.systems.Prober.Alive, Usage: w.systems.Disks.Usage, DiskSizes: w.systems.Sizer.DiskSizes,
 		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats, KeepFlows: w.systems.Flows.Keep,
 		Networks: flows.KeepHostNetworks,
 	}
+	if w.systems.NAT != nil {
+		s.NAT = w.systems.NAT
+	}
+	return s
 }
 
 // doors are where VNC clients with a grant come in; none if this controller does

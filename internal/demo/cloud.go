@@ -110,11 +110,15 @@ func WriteConfig(l *lab.Lab, file, state, database string) error {
 	if st.DHCP == lab.DHCPKea {
 		dhcp = map[string]any{"kind": st.DHCP, "address": address, "host_key": key, "restart": []string{"/etc/kea/restart-kea"}}
 	}
+	nat, err := natConfig(l)
+	if err != nil {
+		return err
+	}
 	controller, err := addressOf(l, lab.Controller)
 	if err != nil {
 		return err
 	}
-	cfg := map[string]any{"state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true, "dhcp": dhcp, "dns": map[string]any{
+	cfg := map[string]any{"nat": nat, "state": state, "ssh_key": l.SSHKeyPath(), "metrics_public": true, "dhcp": dhcp, "dns": map[string]any{
 		"kind": "dnsmasq", "domain": lab.Domain, "address": address, "host_key": key,
 		"reload": []string{"/etc/restart-dnsmasq", "reload"}, "restart": []string{"/etc/restart-dnsmasq"},
 	}}
@@ -127,6 +131,16 @@ func WriteConfig(l *lab.Lab, file, state, database string) error {
 		return err
 	}
 	return os.WriteFile(file, append(raw, '\n'), 0o600)
+}
+
+// natConfig tells a server of the lab's NAT box.
+func natConfig(l *lab.Lab) (map[string]any, error) {
+	address, err := addressOf(l, lab.NAT)
+	if err != nil {
+		return nil, err
+	}
+	key, err := hostKey(l, address)
+	return map[string]any{"address": address, "host_key": key, "interface": lab.NATInterface, "public": lab.NATAddress}, err
 }
 
 // addressOf returns a node's management address.

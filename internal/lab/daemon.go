@@ -25,7 +25,7 @@ func (l *Lab) bringUp(ctx context.Context, s *state, node string) error {
 	if !n.Cut {
 		jobs = append(jobs, func(ctx context.Context) error { return l.plug(ctx, node) })
 	}
-	if node != Controller {
+	if node != Controller && node != Outside {
 		jobs = append(jobs, func(ctx context.Context) error { return l.startSSHD(ctx, node, n.Process) })
 	}
 	if node == DHCP {

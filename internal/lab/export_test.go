@@ -46,7 +46,7 @@ func (l *Lab) MountsBelow() ([]string, error) { return mountsBelow(l.dir) }
 // Cables lists the insides and outsides of a node's cables, with MAC and address.
 func Cables(node string) []string {
 	var all []string
-	for _, c := range append([]cable{managementCable(node)}, switchCables(node)...) {
+	for _, c := range cablesOf(node) {
 		all = append(all, c.outside+" "+c.inside+" "+c.mac+" "+c.address)
 	}
 	return all

@@ -51,7 +51,7 @@ func (l *Lab) Boot(ctx context.Context, host string) error {
 		if err := l.forgetPorts(ctx, host); err != nil {
 			return err
 		}
-		for _, c := range append(switchCables(host), managementCable(host)) {
+		for _, c := range cablesOf(host) {
 			if err := l.dropLink(ctx, c.outside); err != nil {
 				return err
 			}

@@ -129,6 +129,7 @@ func TestCablesAreAllDifferent(t *testing.T) {
 	}
 	want := []string{
 		"m-nat eth0 02:00:0a:4d:00:03 10.77.0.3/24",
+		"p-nat pub0 02:00:0a:4d:80:01 203.0.113.1/24",
 		"nat-v10 v10 02:00:0a:4d:0a:fe 192.168.10.254/24",
 		"nat-v20 v20 02:00:0a:4d:14:fe 192.168.20.254/24",
 	}

@@ -7,9 +7,11 @@ import (
 )
 
 // The lab's networks: 10.77.0.0/24 is management (a kernel bridge in the switch node); 192.168.10.0/24 and
-// 192.168.20.0/24 are VLANs 10 and 20 on the physical switch, to which hosts are trunked.
+// 192.168.20.0/24 are VLANs 10 and 20 on the physical switch, to which hosts are trunked; 203.0.113.0/24 is the world
+// outside (another kernel bridge), where the NAT box is .1 and the node Outside is .2. The rest of it is for VMs.
 const (
 	managementBridge = "br-mgmt"
+	outsideBridge    = "br-out"
 	physicalSwitch   = "br-phys"
 
 	// Domain is what the name server of the DHCP box has the names of VMs below.
@@ -53,8 +55,10 @@ func mac(network, number int) string { return fmt.Sprintf("02:00:0a:4d:%02x:%02x
 
 // startSwitch makes the management bridge and the physical switch.
 func (l *Lab) startSwitch(ctx context.Context) error {
-	if err := l.batch(ctx, Switch, "link add "+managementBridge+" type bridge", "link set "+managementBridge+" up"); err != nil {
-		return fmt.Errorf("make management bridge: %w", err)
+	for _, bridge := range []string{managementBridge, outsideBridge} {
+		if err := l.batch(ctx, Switch, "link add "+bridge+" type bridge", "link set "+bridge+" up"); err != nil {
+			return fmt.Errorf("make bridge %s: %w", bridge, err)
+		}
 	}
 	if err := l.startOpenVSwitch(ctx, Switch); err != nil {
 		return err
@@ -73,12 +77,32 @@ type cable struct {
 	mac             string // of the inside
 	address         string // of the inside, with its mask; may be empty
 	tag             int    // access port of this VLAN; 0: a trunk
+	bridge          string // the kernel bridge that it goes into; empty: the physical switch
 }
 
-func managementCable(node string) cable {
-	n := managementNumber(node)
-	return cable{inside: "eth0", outside: "m-" + node, mac: mac(0, n), address: managementAddress(node) + "/24"}
+// NATAddress and NATInterface are the NAT box's own on the outside; OutsideAddress is the node Outside's.
+const (
+	NATAddress     = "203.0.113.1"
+	NATInterface   = "pub0"
+	OutsideAddress = "203.0.113.2"
+)
+
+// bridgeCables are the node's cables to kernel bridges.
+func bridgeCables(node string) (all []cable) {
+	if n := managementNumber(node); n > 0 {
+		all = append(all, cable{inside: "eth0", outside: "m-" + node, mac: mac(0, n), address: managementAddress(node) + "/24", bridge: managementBridge})
+	}
+	switch node {
+	case NAT:
+		all = append(all, cable{inside: NATInterface, outside: "p-nat", mac: mac(1<<7, 1), address: NATAddress + "/24", bridge: outsideBridge})
+	case Outside:
+		all = append(all, cable{inside: "eth0", outside: "p-out", mac: mac(1<<7, 2), address: OutsideAddress + "/24", bridge: outsideBridge})
+	}
+	return all
 }
+
+// cablesOf are all cables of a node.
+func cablesOf(node string) []cable { return append(bridgeCables(node), switchCables(node)...) }
 
 // switchCables are the node's cables to the physical switch.
 func switchCables(node string) []cable {
@@ -102,7 +126,7 @@ func switchCables(node string) []cable {
 // lay makes the cables of a node. The pair comes into being in the two nodes, never in the machine's own network. A
 // checksum left to the hardware would reach a guest unfinished, through the userspace switch: hence tx off.
 func (l *Lab) lay(ctx context.Context, node string, pid int) error {
-	cables := append([]cable{managementCable(node)}, switchCables(node)...)
+	cables := cablesOf(node)
 	var there, here []string
 	outsides, insides := []string{}, []string{}
 	for _, c := range cables {
@@ -137,8 +161,10 @@ func (l *Lab) lay(ctx context.Context, node string, pid int) error {
 
 // plug puts a node's cables into the bridge and the switch. Idempotent.
 func (l *Lab) plug(ctx context.Context, node string) error {
-	if err := l.batch(ctx, Switch, "link set "+managementCable(node).outside+" master "+managementBridge); err != nil {
-		return fmt.Errorf("plug in %s: %w", node, err)
+	for _, c := range bridgeCables(node) {
+		if err := l.batch(ctx, Switch, "link set "+c.outside+" master "+c.bridge); err != nil {
+			return fmt.Errorf("plug in %s: %w", node, err)
+		}
 	}
 	args := []string{"ovs-vsctl"}
 	for _, c := range switchCables(node) {
@@ -159,8 +185,10 @@ func (l *Lab) plug(ctx context.Context, node string) error {
 // unplug takes a node's cables out of the bridge and the switch. The ends stay up, so that the node sees no loss of
 // carrier: what it sends is dropped in silence. Idempotent.
 func (l *Lab) unplug(ctx context.Context, node string) error {
-	if err := l.batch(ctx, Switch, "link set "+managementCable(node).outside+" nomaster"); err != nil {
-		return fmt.Errorf("unplug %s: %w", node, err)
+	for _, c := range bridgeCables(node) {
+		if err := l.batch(ctx, Switch, "link set "+c.outside+" nomaster"); err != nil {
+			return fmt.Errorf("unplug %s: %w", node, err)
+		}
 	}
 	return l.forgetPorts(ctx, node)
 }

@@ -27,7 +27,8 @@ const (
 	Switch     = "lan"  // management bridge br-mgmt, and br-phys, an Open vSwitch as "the physical switch"
 	Controller = "ctl"  // where the product's server has its network
 	DHCP       = "dhcp" // ISC dhcpd or Kea on VLANs 10 and 20
-	NAT        = "nat"  // router of the VLANs, at .254 of each
+	NAT        = "nat"  // router of the VLANs, at .254 of each, with the outside behind it
+	Outside    = "out"  // somebody's machine on the outside of the NAT box; without an sshd
 )
 
 func hostName(i int) string { return "host" + strconv.Itoa(i) }
@@ -42,7 +43,7 @@ func hostNumber(node string) int {
 }
 
 func nodeNames(hosts int) []string {
-	names := []string{Switch, Controller, DHCP, NAT}
+	names := []string{Switch, Controller, DHCP, NAT, Outside}
 	for i := range hosts {
 		names = append(names, hostName(i+1))
 	}
@@ -227,6 +228,9 @@ func keygen(ctx context.Context, path, comment string) error {
 func (l *Lab) writeKnownHosts(hosts int) error {
 	var b strings.Builder
 	for _, n := range nodeNames(hosts)[1:] {
+		if managementAddress(n) == "" {
+			continue
+		}
 		key, err := os.ReadFile(l.NodePath(n, "/etc/ssh/ssh_host_ed25519_key.pub"))
 		if err != nil {
 			return fmt.Errorf("write known_hosts: %w", err)

@@ -43,7 +43,7 @@ type operation struct {
 // product's own: an action or a kind of task that is new needs a line here, or
 // one in notOfAVM with its reason. Everything in this package then includes it.
 func operations() []operation {
-	return append(nicOperations(), []operation{
+	return []operation{
 		power("start", baadal.ActionVMStart, baadal.TaskVMStart),
 		power("shutdown", baadal.ActionVMShutdown, baadal.TaskVMShutdown),
 		power("reboot", baadal.ActionVMReboot, baadal.TaskVMReboot),
@@ -119,20 +119,6 @@ func operations() []operation {
 		}},
 		{"limit disk", baadal.ActionDiskLimit, baadal.TaskDiskLimit, func(w wish) (*baadal.Task, error) {
 			return taskOf(w.svc.LimitDisk(w.ctx, w.actor, w.vm, w.disk, baadal.DiskLimit{IOPS: int64(100 * w.n)}, w.opt))
-		}},
-	}...)
-}
-
-func nicOperations() []operation {
-	return []operation{
-		{"add NIC", baadal.ActionNICAdd, baadal.TaskNICAdd, func(w wish) (*baadal.Task, error) {
-			return taskOf(w.svc.AddNIC(w.ctx, w.actor, w.vm, baadal.NICAdd{Network: map[bool]string{true: "storage", false: "dmz"}[w.flag]}, w.opt))
-		}},
-		{"change network", baadal.ActionNICChange, baadal.TaskNICChange, func(w wish) (*baadal.Task, error) {
-			return taskOf(w.svc.ChangeNIC(w.ctx, w.actor, w.vm, "0", baadal.NICChange{Network: map[bool]string{true: "research", false: "dmz"}[w.flag]}, w.opt))
-		}},
-		{"remove NIC", baadal.ActionNICRemove, baadal.TaskNICRemove, func(w wish) (*baadal.Task, error) {
-			return taskOf(w.svc.RemoveNIC(w.ctx, w.actor, w.vm, "1", w.opt))
 		}},
 	}
 }

@@ -25,6 +25,12 @@ type Hypervisor interface {
 	Watch(ctx context.Context, host baadal.Host, fn func(baadal.DomainEvent)) error
 }
 
+// NAT is the NAT box; workflow/systems.go has the contract.
+type NAT interface {
+	Apply(ctx context.Context, t baadal.NATTable) (changed bool, err error)
+	Seen(ctx context.Context) (baadal.NATSeen, error)
+}
+
 // Systems is the outside world as the loops see it.
 type Systems struct {
 	Hypervisor Hypervisor
@@ -40,6 +46,7 @@ type Systems struct {
 
 	VNC        func(doors []baadal.VNCDoor) map[int64]error // opens these doors for VNC clients and closes all others, and tells which it cannot; nil: others do
 	VNCAddress string                                       // where this controller listens for them
+	NAT        NAT                                          // nil: there is none
 }
 
 // Options bound how often the loops look. Zero fields get the defaults.
@@ -58,12 +65,13 @@ type Options struct {
 	BoxCalm    time.Duration // how long changes in the store are gathered for them; 200 ms
 	VNC        time.Duration // grants for VNC clients; 5 s
 	Networks   time.Duration // looking at the libvirt networks of each host, beside what changes; 10 s
+	NAT        time.Duration // looking whether the NAT box has its table; 2 s
 	Logger     *slog.Logger
 }
 
 func (o *Options) defaults() {
 	for d, v := range map[*time.Duration]time.Duration{
-		&o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute, &o.Chains: time.Minute,
+		&o.NAT: 2 * time.Second, &o.Hosts: 2 * time.Second, &o.HostCheck: 5 * time.Second, &o.FullLook: time.Minute, &o.Stats: 5 * time.Second, &o.Datastores: time.Minute, &o.Disks: 5 * time.Minute, &o.Guests: time.Second, &o.Autostart: 5 * time.Second, &o.Schedule: 10 * time.Minute, &o.Chains: time.Minute,
 		&o.Networks: 10 * time.Second, &o.Boxes: 10 * time.Second, &o.BoxCalm: 200 * time.Millisecond,
 		&o.VNC: 5 * time.Second,
 	} {
@@ -85,7 +93,8 @@ type Loops struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	stats statsBook
+	stats   statsBook
+	traffic trafficBook
 }
 
 // New makes the loops; Start runs them.
@@ -97,7 +106,7 @@ func New(db *store.DB, sys Systems, opt Options) *Loops {
 // Start runs the loops in the background until Stop.
 func (l *Loops) Start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule, l.chains, l.vnc} {
+	for _, loop := range []func(context.Context){l.hosts, l.datastores, l.disks, l.guests, l.autostart, l.schedule, l.chains, l.vnc, l.nat} {
 		l.wg.Go(func() { loop(ctx) })
 	}
 	for _, b := range l.sys.Boxes {

@@ -45,10 +45,12 @@ var bodies = map[string]string{
 
 	"edit-vm":         `{"purpose":"new"}`,
 	"add-disk":        `{"size_gib":1}`,
+	"add-publics":     `{"range":"203.0.113.16/30"}`,
+	"remove-publics":  `{"range":"203.0.113.16/30"}`,
+	"add-forward":     `{"port":80,"seconds":60}`,
+	"extend-forward":  `{"seconds":60}`,
 	"grow-disk":       `{"size_gib":100}`,
 	"insert-cdrom":    `{"iso":"tiny"}`,
-	"add-nic":         `{"network":"research"}`,
-	"change-nic":      `{"network":"research"}`,
 	"eject-cdrom":     `{}`,
 	"limit-disk":      `{"bytes_per_second":1048576,"iops":100}`,
 	"create-snapshot": `{"name":"new"}`,
@@ -87,6 +89,8 @@ type things struct {
 
 	exports map[relation]baadal.Transfer
 	backups map[relation]baadal.Backup
+
+	forwards map[relation]int64
 }
 
 // newThings makes a cloud as one person with the given role sees it.
@@ -94,7 +98,7 @@ func newThings(t *testing.T, role baadal.Role) things {
 	t.Helper()
 	c := servertest.New(t)
 	c.Furnish()
-	th := things{Cloud: c, exports: map[relation]baadal.Transfer{}, backups: map[relation]baadal.Backup{}, vms: map[relation]baadal.VM{}, tasks: map[relation]baadal.Task{}}
+	th := things{Cloud: c, forwards: map[relation]int64{}, exports: map[relation]baadal.Transfer{}, backups: map[relation]baadal.Backup{}, vms: map[relation]baadal.VM{}, tasks: map[relation]baadal.Task{}}
 	th.owners = map[relation]servertest.Person{
 		own:     c.User("me", "CSE", role),
 		sameOrg: c.User("colleague", "CSE"),
@@ -147,6 +151,9 @@ func newThings(t *testing.T, role baadal.Role) things {
 			return tx.SetTransfer(f.ID, baadal.TransferReady, baadal.ImageInfo{FileSize: int64(len(servertest.Content)), SHA256: "ab"})
 		})
 		th.exports[r] = f
+		open := baadal.Forward{VMID: th.vms[r].ID, Service: baadal.ForwardPort, Protocol: baadal.TCP, Port: 22, ExpiresAt: time.Now().Add(time.Hour), ByID: p.ID}
+		c.Update(func(tx *store.Tx) error { return tx.AddForward(&open, 50000, 50009) })
+		th.forwards[r] = open.ID
 		c.Update(func(tx *store.Tx) error {
 			return tx.CreateAffinity(&baadal.Affinity{Name: "affinity-" + p.Username, Rule: baadal.AffinityApart, OwnerID: p.ID, OrganisationID: p.OrganisationID})
 		})
@@ -190,9 +197,9 @@ func (th things) path(route, id string, r relation) string {
 	case "settings":
 		ref = "vm.retention"
 	}
-	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one", "{disk}", "vda", "{range}", "192.168.10.3").Replace(route)
+	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one", "{disk}", "vda", "{range}", "192.168.10.3", "{forward}", fmt.Sprint(th.forwards[r])).Replace(route)
 	// Nothing shall be gone for the next call.
-	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-export", "delete-backup", "delete-network", "create-user", "delete-affinity"}, id) {
+	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-export", "delete-backup", "delete-network", "create-user", "delete-affinity", "end-forward"}, id) {
 		p += "?dry_run=true"
 	}
 	return p

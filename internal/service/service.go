@@ -36,6 +36,7 @@ type Options struct {
 	Stats      func(baadal.VM) (baadal.VMStats, bool) // a VM's figures, false if not known; may be nil
 	Taken      []netip.Addr                           // addresses of this controller and its boxes: no VM gets one
 	Domain     string                                 // what the name service has VMs' names below; none if empty
+	NAT        NAT                                    // the NAT box; may be none
 	SessionTTL time.Duration                          // how long a session lasts; 12 h if 0
 	Logger     *slog.Logger
 }

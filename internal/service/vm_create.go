@@ -108,6 +108,11 @@ func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr 
 		return cr, baadal.Errorf(baadal.Invalid, "a disk of %d GiB is smaller than the template", in.DiskGiB).WithField("disk_gib").
 			WithDetail("template %s needs %d GiB", cr.template.Name, cr.template.MinDiskGiB())
 	}
+	if in.Public {
+		if err := s.needNAT(); err != nil {
+			return cr, err
+		}
+	}
 	cr.want = placement.Want{VCPUs: in.VCPUs, RAMMiB: in.RAMMiB, DiskBytes: int64(disk) << 30}
 	if cr.want.Rules, err = wishedRules(tx, a, cr.owner, in.Hosts, in.Affinity); err != nil {
 		return cr, err
@@ -243,6 +248,11 @@ func claim(tx *store.Tx, a baadal.Actor, in baadal.VMCreate, cr creation, choice
 	if _, err := tx.ClaimVNCPort(vm.ID, cr.settings.Int(baadal.SettingVNCFirst), cr.settings.Int(baadal.SettingVNCLast)); err != nil {
 		return vm, err
 	}
+	if in.Public {
+		if _, err := tx.ClaimPublic(vm.ID); err != nil {
+			return vm, err
+		}
+	}
 	if cr.uuid != "" { // its guest has passwords of its own
 		return vm, nil
 	}
@@ -279,6 +289,9 @@ func (s *Service) claimAgain(tx *store.Tx, a baadal.Actor, vm *baadal.VM, plan *
 		return err
 	}
 	if err := tx.ReclaimAddress(vm.NetworkID, vm.ID); err != nil {
+		return err
+	}
+	if err := tx.ReclaimPublic(vm.ID); err != nil {
 		return err
 	}
 	if _, err := tx.ClaimVNCPort(vm.ID, settings.Int(baadal.SettingVNCFirst), settings.Int(baadal.SettingVNCLast)); err != nil {

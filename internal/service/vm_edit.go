@@ -16,9 +16,6 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 	if err := first(may(a, baadal.ActionVMEdit), in.Validate()); err != nil {
 		return c, err
 	}
-	if in.Network != nil {
-		return s.ChangeNIC(ctx, a, ref, "0", baadal.NICChange{Network: *in.Network}, opt)
-	}
 	var vm baadal.VM
 	var t *baadal.Task
 	var plan baadal.Plan
@@ -36,6 +33,9 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 		apply(&vm, in)
 		plan = baadal.Plan{Summary: "edit " + old.Name, Host: vm.Host}
 		if old.Hosts, err = editHosts(tx, a, &vm, in.Hosts, &plan); err != nil {
+			return err
+		}
+		if err := s.editPublic(tx, &vm, in.Public, &plan); err != nil {
 			return err
 		}
 		changes, err := edits(old, vm).JSON()
@@ -130,8 +130,9 @@ func set[T any](field *T, wish *T) {
 func edits(old, vm baadal.VM) baadal.Changes {
 	return baadal.Changes{
 		"name": {Old: old.Name, New: vm.Name}, "purpose": {Old: old.Purpose, New: vm.Purpose},
-		"hosts": {Old: strings.Join(old.Hosts, ", "), New: strings.Join(vm.Hosts, ", ")},
-		"vcpus": {Old: old.VCPUs, New: vm.VCPUs}, "ram_mib": {Old: old.RAMMiB, New: vm.RAMMiB},
+		"hosts":          {Old: strings.Join(old.Hosts, ", "), New: strings.Join(vm.Hosts, ", ")},
+		"public_address": {Old: old.Public, New: vm.Public},
+		"vcpus":          {Old: old.VCPUs, New: vm.VCPUs}, "ram_mib": {Old: old.RAMMiB, New: vm.RAMMiB},
 		"max_ram_mib": {Old: old.MaxRAMMiB, New: vm.MaxRAMMiB},
 		"boot":        {Old: baadal.JoinBoot(old.Boot), New: baadal.JoinBoot(vm.Boot)}, "autostart": {Old: old.Autostart, New: vm.Autostart},
 	}

@@ -1,5 +1,5 @@
 // Package simulator is an outside world in memory: hosts with libvirt,
-// datastores, a DHCP server and guests that answer. It keeps the contracts of
+// datastores, a DHCP server, a NAT box and guests that answer. It keeps the contracts of
 // internal/workflow's systems, for tests of every task, for `baadal serve
 // --simulate` and for measurements with thousands of hosts. Faults can be
 // ordered, hosts lose power or go silent, and people act behind our back.

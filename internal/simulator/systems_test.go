@@ -13,6 +13,7 @@ var (
 	_ workflow.Neighbours   = (*simulator.Neighbours)(nil)
 	_ workflow.Names        = (*simulator.Names)(nil)
 	_ workflow.Flows        = (*simulator.Flows)(nil)
+	_ workflow.NAT          = (*simulator.NAT)(nil)
 	_ workflow.Prober       = (*simulator.Prober)(nil)
 	_ workflow.Guests       = (*simulator.Guests)(nil)
 )

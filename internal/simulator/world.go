@@ -83,6 +83,7 @@ type World struct {
 	writers map[int64]*domain           // who has an inode open for writing
 	macs    map[string]map[*domain]bool // running domains by the MACs of their NICs
 	ips     map[string]string           // MAC by reserved address
+	nat     natBox
 	rules   []*rule                     // ordered faults
 	ops     map[string]int              // calls so far
 	hook    func(op string, after bool) // may be nil

@@ -113,6 +113,11 @@ var migrationData = []struct {
 		after: `SELECT v.name || ' ' || CAST(COUNT(s.ip) AS TEXT) FROM vms v LEFT JOIN strangers s ON s.mac <> v.name GROUP BY v.name`,
 		want:  "before 0",
 	},
+	{ // the NAT box: the VM from before has neither a public address nor open ports
+		after: `SELECT v.name || ' ' || CAST(COUNT(p.ip) AS TEXT) || ' ' || CAST(COUNT(f.id) AS TEXT) || ' ' || CAST((SELECT revision FROM nat_box) AS TEXT) FROM vms v
+			LEFT JOIN public_addresses p ON p.vm_id = v.id LEFT JOIN forwards f ON f.vm_id = v.id GROUP BY v.name`,
+		want: "before 0 0 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

@@ -185,16 +185,19 @@ func (tx *Tx) giveMAC(vmID int64, index int, mac string) error {
 			return fmt.Errorf("exchange MACs: %w", err)
 		}
 	}
-	tx.Wake(TopicFlow)
 	return nil
 }
 
-// touchVM raises a VM's generation, tells who keeps its NICs' rules, and notes its first network if it is given.
+// touchVM raises a VM's generation, tells who keeps its NICs' rules, and notes its first network if it is given: what leads
+// to it from outside follows.
 func (tx *Tx) touchVM(vmID, networkID int64) error {
 	tx.Wake(TopicFlow)
 	if networkID != 0 {
 		if _, err := tx.exec(`UPDATE vms SET network_id = $1 WHERE id = $2`, networkID, vmID); err != nil {
 			return vmError("note network of vm", err)
+		}
+		if _, err := tx.touchNAT(); err != nil {
+			return err
 		}
 	}
 	if _, err := tx.exec(`UPDATE vms SET generation = generation + 1, updated_at = $1 WHERE id = $2`, tx.now(), vmID); err != nil {

@@ -8,6 +8,7 @@ const (
 	TopicEvent   = "event"   // there are events that were not there before
 	TopicFlow    = "flow"    // what a VM's NICs may send may have changed
 	TopicNetwork = "network" // networks changed, or a host came back that may lack them
+	TopicNAT     = "nat"     // the NAT box is to have something else
 )
 
 // notifier wakes subscribers. A wake-up carries no message and many may become

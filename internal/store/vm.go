@@ -269,6 +269,9 @@ func msOr(t *time.Time, missing int64) int64 {
 
 // DeleteVM forgets a VM and gives back everything it had claimed. Idempotent.
 func (tx *Tx) DeleteVM(id int64) error {
+	if err := tx.leaveNAT(id, false); err != nil {
+		return err
+	}
 	if err := tx.ReleaseAddress(id); err != nil {
 		return err
 	}

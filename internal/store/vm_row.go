@@ -17,9 +17,9 @@ import (
 const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, v.requester_id, v.organisation_id,
 	v.host_id, v.datastore_id, v.template_id, v.network_id, v.vcpus, v.ram_mib, v.disk_gib, v.state, v.reason, v.state_since,
 	v.answered_at, v.placement, v.purpose, v.ssh_keys, v.created_at, v.updated_at, v.deleted_at, v.purge_after, v.base_id, v.disk_file,
-	v.live_vcpus, v.live_ram_mib, v.hot_cpus, v.boot, v.autostart, v.cdrom_id, v.max_ram_mib, a.ip, a.mac, p.port`
+	v.live_vcpus, v.live_ram_mib, v.hot_cpus, v.boot, v.autostart, v.cdrom_id, v.max_ram_mib, a.ip, a.mac, p.port, pa.ip`
 
-const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id AND a.nic = 0 LEFT JOIN vnc_ports p ON p.vm_id = v.id`
+const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id AND a.nic = 0 LEFT JOIN vnc_ports p ON p.vm_id = v.id LEFT JOIN public_addresses pa ON pa.vm_id = v.id`
 
 // vmNameColumns are the names, read with vmNameJoins.
 const vmNameColumns = `, u.username, o.name, h.name, h.state, d.name, m.name, n.name, n.vlan, COALESCE(cd.name, ''), ` + taskRefColumns
@@ -36,7 +36,7 @@ var vmNameJoins = ` JOIN users u ON u.id = v.owner_id
 type vmScan struct {
 	vm                                                                        baadal.VM
 	host, hostState, port, answered, deleted, purgeAft, base, template, cdrom sql.NullInt64
-	hostName, templateName, ip, mac                                           sql.NullString
+	hostName, templateName, ip, mac, public                                   sql.NullString
 	since, created, updated, hot                                              int64
 	keys, boot                                                                string
 	task                                                                      taskRef
@@ -52,7 +52,7 @@ func newVMScan(named bool) *vmScan {
 		&v.ID, &v.UUID, &v.Name, &v.Identity, &v.Generation, &v.OwnerID, &v.RequesterID, &v.OrganisationID,
 		&s.host, &v.DatastoreID, &s.template, &v.NetworkID, &v.VCPUs, &v.RAMMiB, &v.DiskGiB, &v.State, &v.Reason, &s.since,
 		&s.answered, &v.Placement, &v.Purpose, &s.keys, &s.created, &s.updated, &s.deleted, &s.purgeAft, &s.base, &v.DiskFile,
-		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.boot, &v.Autostart, &s.cdrom, &v.MaxRAMMiB, &s.ip, &s.mac, &s.port,
+		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.boot, &v.Autostart, &s.cdrom, &v.MaxRAMMiB, &s.ip, &s.mac, &s.port, &s.public,
 	}
 	if named {
 		s.dest = append(s.dest, &v.Owner, &v.Organisation, &s.hostName, &s.hostState, &v.Datastore, &s.templateName, &v.Network, &v.VLAN, &v.CDROM)
@@ -79,6 +79,7 @@ func (s *vmScan) scan(r row) (baadal.VM, error) {
 	v.HotCPUs = s.hot != 0
 	v.Boot, v.CDROMID = baadal.ParseBoot(s.boot), s.cdrom.Int64
 	v.HostID, v.Address, v.MAC, v.VNCPort = s.host.Int64, s.ip.String, s.mac.String, int(s.port.Int64)
+	v.Public = s.public.String
 	v.StateSince, v.CreatedAt, v.UpdatedAt = timeOf(s.since), timeOf(s.created), timeOf(s.updated)
 	v.AnsweredAt, v.DeletedAt, v.PurgeAfter = timePtr(s.answered), timePtr(s.deleted), timePtr(s.purgeAft)
 	if s.named {

@@ -59,6 +59,8 @@ type book struct {
 
 	networks   map[string]baadal.HostNetwork // what every host is to have, by libvirt network
 	networksAt time.Time                     // when one of ours changed last
+	nat        baadal.NATTable
+	natState   baadal.NATState
 }
 
 func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
@@ -105,6 +107,12 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 		if b.strangers, err = tx.Strangers(); err != nil {
 			return err
 		}
+		if b.nat, err = tx.NATTable(); err != nil {
+			return err
+		}
+		if b.natState, err = tx.NATState(); err != nil {
+			return err
+		}
 		if b.snapshots, err = tx.AllSnapshots(); err != nil {
 			return err
 		}
@@ -135,6 +143,8 @@ type sight struct {
 	dhcpSeen  bool
 	names     [2][]string // missing, and not ours to have
 	dhcpWords string      // why what was seen are no reservations
+	nat       baadal.NATSeen
+	natSeen   bool
 	notSeen   []string
 	snapshots map[int64][]baadal.DomainSnapshot       // by VM
 	discs     map[int64]string                        // images in CD drives, by VM
@@ -247,6 +257,7 @@ func (w *Workflows) compare(ctx context.Context, r *task.Run) error {
 		return err
 	}
 	seen := w.look(ctx, before)
+	w.lookNAT(ctx, &seen)
 	after, err := w.readBook(ctx)
 	if err != nil {
 		return err
@@ -308,8 +319,6 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 		return w.mendAutostart(ctx, b, d)
 	case baadal.DiffWrongCDROM:
 		return w.mendDisc(ctx, d)
-	case baadal.DiffWrongVLAN:
-		return w.mendNICs(ctx, d)
 	case baadal.DiffLeakedAddress:
 		return w.db.Update(ctx, func(tx *store.Tx) error {
 			vm, err := tx.VM(d.Subject.ID)
@@ -326,6 +335,8 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 			return err
 		}
 		return w.KeepHostNetworks(ctx, host)
+	case baadal.DiffNAT:
+		return w.mendNAT(ctx)
 	case baadal.DiffDHCP:
 		_, err := w.syncDHCP(ctx)
 		return err

@@ -36,6 +36,7 @@ func (c *comparison) run() {
 	c.compareFlows()
 	c.compareHostNetworks()
 	c.compareStrangers()
+	c.compareNAT()
 	c.compareTasks()
 	c.compareGrants()
 }

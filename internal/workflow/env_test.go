@@ -43,7 +43,7 @@ func open(tb testing.TB, dir string) *cloud {
 	}
 	c := &cloud{db: db, world: world, actor: baadal.System()}
 	c.sys = workflow.SystemsOf(world.Hypervisor(), world.Disks(), world.Prober(), world.Guests())
-	c.sys.DHCP, c.sys.Flows = world.DHCP(), world.Flows()
+	c.sys.DHCP, c.sys.Flows, c.sys.NAT = world.DHCP(), world.Flows(), world.NAT()
 	c.queue = task.New(db, task.Options{})
 	c.queue.Register(c.bodies()...)
 	c.svc = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})
@@ -271,7 +271,7 @@ func claimLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
 	}
 	claimed, err := tx.ClaimedAddresses()
 	for _, a := range claimed {
-		lines = append(lines, fmt.Sprintf("address %s with %s claimed by NIC %d of %d", a.IP, a.MAC, a.NIC, a.VMID))
+		lines = append(lines, fmt.Sprintf("address %s claimed by %d", a.IP, a.VMID))
 	}
 	return lines, err
 }

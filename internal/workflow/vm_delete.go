@@ -131,6 +131,9 @@ func vmDeleted(tx *store.Tx, r *task.Run) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := tx.LeaveNAT(vm.ID); err != nil {
+		return "", err
+	}
 	if err := tx.ReleaseAddress(vm.ID); err != nil {
 		return "", err
 	}

@@ -79,6 +79,9 @@ func vmDeletedAgain(tx *store.Tx, r *task.Run) error {
 	if err != nil {
 		return err
 	}
+	if err := tx.LeaveNAT(vm.ID); err != nil {
+		return err
+	}
 	if err := tx.ReleaseAddress(vm.ID); err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func New(t testing.TB, configure ...func(*server.Config)) *Cloud {
 	t.Helper()
 	db := storetest.Open(t)
 	q := task.New(db, task.Options{})
-	svc := service.New(db, q, service.Options{Prober: sshd{}, Files: files{}, Foreign: files{}, Consoles: console.New(Guest{}), Screens: Guest{}})
+	svc := service.New(db, q, service.Options{Prober: sshd{}, Files: files{}, Foreign: files{}, Consoles: console.New(Guest{}), Screens: Guest{}, NAT: service.NAT{Public: "203.0.113.1"}})
 	cfg := server.Config{Service: svc}
 	for _, f := range configure {
 		f(&cfg)
