@@ -51,6 +51,10 @@ const (
 	ActionCDROMInsert Action = "cdrom.insert"
 	ActionCDROMEject  Action = "cdrom.eject"
 
+	ActionNICAdd    Action = "nic.add"
+	ActionNICChange Action = "nic.change"
+	ActionNICRemove Action = "nic.remove"
+
 	ActionSnapshotCreate   Action = "snapshot.create"
 	ActionSnapshotRevert   Action = "snapshot.revert"
 	ActionSnapshotDelete   Action = "snapshot.delete"
@@ -175,6 +179,9 @@ var permissions = map[Action]permission{
 	ActionDiskLimit:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionCDROMInsert:      {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionCDROMEject:       {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionNICAdd:           {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionNICChange:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
+	ActionNICRemove:        {ScopeNone, ScopeNone, ScopeOrg, ScopeAny},
 	ActionSnapshotCreate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotRevert:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionSnapshotDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},

@@ -40,6 +40,7 @@ type DomainNIC struct {
 	Network   string // libvirt network
 	Portgroup string
 	VLAN      int
+	Down      bool // its link; only of a domain that runs
 }
 
 // DomainInfo is a domain as a host reports it.

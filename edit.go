@@ -7,6 +7,8 @@ type VMEdit struct {
 	VCPUs   *int    `json:"vcpus,omitempty" minimum:"1" maximum:"64" doc:"More are plugged in while it runs, if it was started with room for them; fewer at its next cold start."`
 	RAMMiB  *int    `json:"ram_mib,omitempty" minimum:"64" maximum:"1048576" doc:"MiB. While it runs the guest is asked to make do with less, or gets it back up to what it was started with; the rest at its next cold start."`
 
+	Network *string `json:"network,omitempty" minLength:"1" doc:"Name or id of the security domain that its first NIC is put into, with a new address and the MAC that it has. Given alone."`
+
 	Hosts *[]string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may run on; an empty list is any. It stays where it is."`
 
 	Public *bool `json:"public,omitempty" doc:"true gives it a public address of its own; false takes it away, and cuts what is connected by it."`
@@ -19,11 +21,17 @@ type VMEdit struct {
 
 // Empty reports whether nothing is to be changed.
 func (e VMEdit) Empty() bool {
-	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.MaxRAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil && e.Public == nil
+	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.MaxRAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil && e.Public == nil && e.Network == nil
 }
 
 // Validate checks the wish by itself.
 func (e VMEdit) Validate() error {
+	if e.Network != nil {
+		alone := e
+		if alone.Network = nil; !alone.Empty() {
+			return Errorf(Invalid, "the network is changed alone").WithField("network").WithDetail("ask for the other changes before or after it")
+		}
+	}
 	if e.Name != nil {
 		if err := CheckName("name", *e.Name); err != nil {
 			return err

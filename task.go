@@ -102,6 +102,9 @@ const (
 	TaskBackupDelete   TaskKind = "Delete Backup"
 	TaskCDROMInsert    TaskKind = "Insert CD-ROM"
 	TaskCDROMEject     TaskKind = "Eject CD-ROM"
+	TaskNICAdd         TaskKind = "Add NIC"
+	TaskNICChange      TaskKind = "Change Network"
+	TaskNICRemove      TaskKind = "Remove NIC"
 	TaskDiskFlatten    TaskKind = "Flatten Disk"
 )
 

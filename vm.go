@@ -264,6 +264,10 @@ var vmTransitions = map[Action][]VMState{
 
 	ActionCDROMInsert: {VMRunning, VMPaused, VMOff, VMCrashed},
 	ActionCDROMEject:  {VMRunning, VMPaused, VMOff, VMCrashed},
+
+	ActionNICAdd:    {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionNICChange: {VMRunning, VMPaused, VMOff, VMCrashed},
+	ActionNICRemove: {VMRunning, VMOff, VMCrashed}, // a paused guest cannot let go
 }
 
 // VMActions lists the actions that a VM's state allows or forbids: all that
@@ -317,6 +321,9 @@ var savedRefusals = map[Action]string{
 	ActionDiskLimit:      "it goes on with the disks that it had",
 	ActionCDROMInsert:    "it goes on with the drive as it was",
 	ActionCDROMEject:     "it goes on with the drive as it was",
+	ActionNICAdd:         "it goes on with the NICs that it had",
+	ActionNICChange:      "it goes on with the NICs that it had",
+	ActionNICRemove:      "it goes on with the NICs that it had",
 }
 
 // reasonSaved is the reason of a VM that is off with its memory on disk.
@@ -365,4 +372,5 @@ var pastTense = map[Action]string{
 	ActionDiskDelete: "parted from a disk", ActionDiskGrow: "given a larger disk", ActionDiskLimit: "given limits",
 	ActionVMSaveTemplate: "saved as a template", ActionVMExport: "exported",
 	ActionCDROMInsert: "given a CD", ActionCDROMEject: "parted from a CD",
+	ActionNICAdd: "given a NIC", ActionNICChange: "put into another network", ActionNICRemove: "parted from a NIC",
 }

@@ -17,7 +17,7 @@ func ssh(ctx context.Context, t *testing.T, vm baadal.VM, argv ...string) string
 	t.Helper()
 	args := append([]string{
 		"ssh", "-n", "-i", theLab.SSHKeyPath(), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
-		"-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "root@" + vm.Address, "--",
+		"-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "root@" + vm.Address, "--",
 	}, argv...)
 	var out []byte
 	var err error

@@ -48,6 +48,7 @@ func (c *cli) vmCommand() *cobra.Command {
 		c.vmDiskCommand(),
 		c.vmCDROMCommand(),
 		c.vmForwardCommand(),
+		c.vmNICCommand(),
 		c.vmDeleteCommand(),
 		c.vmActCommand("restore", "Bring deleted VMs back", (*client.Client).RestoreVM, "%s is restored"),
 		c.vmPasswordCommand(),

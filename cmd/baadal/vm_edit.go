@@ -16,6 +16,7 @@ the answer says which.
 
     baadal vm edit web1 --boot cdrom,disk
     baadal vm edit web1 --autostart always
+    baadal vm edit web1 --network storage
 
 --autostart says what becomes of a VM when its host comes back after having been
 off: it is started if it ran when the host went (last, which every VM has at
@@ -23,11 +24,11 @@ first), also if it did not (always), or not at all (never).`
 
 // editFlags are the flags of edit.
 type editFlags struct {
-	name, purpose, boot, autostart string
-	vcpus                          int
-	ram, most                      sizeFlag
-	hosts                          []string
-	anyHost, public, noPublic      bool
+	name, purpose, boot, autostart, network string
+	vcpus                                   int
+	ram, most                               sizeFlag
+	hosts                                   []string
+	anyHost, public, noPublic               bool
 }
 
 func (f *editFlags) add(cmd *cobra.Command) {
@@ -36,6 +37,7 @@ func (f *editFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&f.vcpus, "vcpus", 0, "virtual CPUs")
 	flags.Var(&f.ram, "ram", "memory, as 512M or 2G")
 	flags.Var(&f.most, "max-ram", "memory that it can be given while it runs, as 4G, from its next cold start on; 0M for none")
+	flags.StringVar(&f.network, "network", "", "`name` of the network for its first NIC, which keeps its MAC; given alone")
 	flags.StringVar(&f.name, "name", "", "another `name`; its domain, folder and the guest's host name stay")
 	flags.StringVar(&f.purpose, "purpose", "", "what it is for, in `words`")
 	flags.StringVar(&f.boot, "boot", "", "what to boot from: disk, cdrom and network in the `order` wanted")
@@ -52,6 +54,9 @@ func (f *editFlags) add(cmd *cobra.Command) {
 func (f *editFlags) wish(given func(string) bool) (wish baadal.VMEdit) {
 	if given("name") {
 		wish.Name = &f.name
+	}
+	if given("network") {
+		wish.Network = &f.network
 	}
 	if given("purpose") {
 		wish.Purpose = &f.purpose
@@ -109,7 +114,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 		Long: vmEditLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wish = f.wish(cmd.Flags().Changed); wish.Empty() {
-				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --name, --purpose, --boot, --autostart, --hosts, --any-host, --public or --no-public")
+				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --network, --name, --purpose, --boot, --autostart, --hosts, --any-host, --public or --no-public")
 			}
 			return a.run(cmd, c, args...)
 		},
@@ -117,7 +122,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 	f.add(cmd)
 	dryRunFlag(cmd, &a.dryRun)
 	completeFlags(cmd, map[string]completion{
-		"hosts": c.hostNames(), "autostart": cobra.FixedCompletions([]string{"last", "always", "never"}, cobra.ShellCompDirectiveNoFileComp),
+		"hosts": c.hostNames(), "network": c.networkNames(false), "autostart": cobra.FixedCompletions([]string{"last", "always", "never"}, cobra.ShellCompDirectiveNoFileComp),
 	})
 	return cmd
 }

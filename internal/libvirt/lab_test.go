@@ -124,6 +124,8 @@ func TestConformanceLab(t *testing.T) {
 	libvirttest.Exercise(t, func(*testing.T) libvirttest.Fixture {
 		return libvirttest.Fixture{
 			Hypervisor: r.h, Host: r.host, NewDomain: r.newDomain, NewDisk: r.newDisk, NewISO: r.newISO,
+			OtherNetwork: baadal.DomainNIC{Network: cmp.Or(os.Getenv("BAADAL_TEST_LAB_NETWORK"), "ovs-net"), Portgroup: "vlan20", VLAN: 20},
+
 			DeafBalloon: true, // its disk is empty: there is no guest
 			Overlay: func(t *testing.T, d baadal.Domain) (overlay, free string) {
 				t.Helper()

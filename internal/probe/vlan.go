@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,33 @@ func (p *Prober) VLANs(ctx context.Context, host baadal.Host) (map[string]int, e
 		return nil, fmt.Errorf("read VLANs of %s: %w", host.Name, err)
 	}
 	return tags, nil
+}
+
+// setVLANScript finds the port of a NIC by its MAC and tags it. The list is read
+// instead of asked by the MAC: only ports that lead somewhere count.
+const setVLANScript = `set -eu
+export PATH="${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"
+for i in $(ovs-vsctl --timeout=10 --bare --columns=name find interface "external_ids:attached-mac=\"$1\"" 'ofport>=1'); do
+	ovs-vsctl --timeout=10 set port "$i" tag="$2" trunks='[]'
+	exit 0
+done
+exit 44`
+
+// SetVLAN gives the port that carries a VM's NIC a VLAN tag. NotFound (code
+// port_unknown) if the host's bridge has no such port.
+func (p *Prober) SetVLAN(ctx context.Context, host baadal.Host, mac string, tag int) error {
+	argv := []string{"sh", "-c", setVLANScript, "sh", strings.ToLower(mac), strconv.Itoa(tag)}
+	res, err := p.conn.Run(ctx, host, ssh.Command{Argv: argv, Timeout: 30 * time.Second})
+	switch {
+	case err != nil:
+		return fmt.Errorf("set VLAN: %w", err)
+	case res.Code == 44:
+		return baadal.Errorf(baadal.NotFound, "%s has no port with the MAC %s", host.Name, mac).WithCode("port_unknown")
+	case res.Code != 0:
+		return baadal.Errorf(baadal.Unavailable, "Open vSwitch on %s does not answer", host.Name).WithCode("openvswitch_failing").
+			WithDetail("%s", firstLine(string(res.Stderr), "no reason given")).WithNext("Look at the host", "baadal host check "+host.Name)
+	}
+	return nil
 }
 
 // table is what ovs-vsctl prints; a cell is a value, ["set", [...]] or

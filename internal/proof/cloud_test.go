@@ -126,10 +126,14 @@ func (c *cloud) furnish(tb testing.TB, hosts int, facts baadal.HostFacts, cidr s
 		})
 	})
 	c.findActors(tb)
-	n, err := c.CreateNetwork(ctx, c.asha, baadal.NetworkCreate{Name: "research", VLAN: 10, CIDR: cidr}, baadal.ChangeOptions{})
-	must(tb, err)
 	must(tb, c.queue.Start(ctx))
-	c.await(tb, n.Task.ID)
+	for _, n := range []baadal.NetworkCreate{
+		{Name: "research", VLAN: 10, CIDR: cidr}, {Name: "storage", VLAN: 20, CIDR: "10.0.20.0/24"}, {Name: "dmz", VLAN: 30, CIDR: "10.0.30.0/24"},
+	} {
+		ch, err := c.CreateNetwork(ctx, c.asha, n, baadal.ChangeOptions{})
+		must(tb, err)
+		c.await(tb, ch.Task.ID)
+	}
 }
 
 // addDatastore stores a datastore of the world, measured, with a template of 1 GiB.

@@ -53,7 +53,7 @@ func (s *sequence) drawOperation(b book, actor baadal.Actor, crowded bool) (op o
 }
 
 func (s *sequence) drawCreate(actor baadal.Actor) func() {
-	in := baadal.VMCreate{Name: fmt.Sprint("vm", s.rnd.IntN(10)), Template: s.one("tiny", "tiny2"), VCPUs: 1 + s.rnd.IntN(3), RAMMiB: 256 << s.rnd.IntN(5), FullCopy: s.rnd.IntN(4) == 0}
+	in := baadal.VMCreate{Name: fmt.Sprint("vm", s.rnd.IntN(10)), Template: s.one("tiny", "tiny2"), Network: s.one("research", "dmz"), VCPUs: 1 + s.rnd.IntN(3), RAMMiB: 256 << s.rnd.IntN(5), FullCopy: s.rnd.IntN(4) == 0}
 	if s.rnd.IntN(4) == 0 {
 		in.Host = s.one("host1", "host2", "host3")
 	}

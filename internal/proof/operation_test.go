@@ -43,7 +43,7 @@ type operation struct {
 // product's own: an action or a kind of task that is new needs a line here, or
 // one in notOfAVM with its reason. Everything in this package then includes it.
 func operations() []operation {
-	return []operation{
+	return append(nicOperations(), []operation{
 		power("start", baadal.ActionVMStart, baadal.TaskVMStart),
 		power("shutdown", baadal.ActionVMShutdown, baadal.TaskVMShutdown),
 		power("reboot", baadal.ActionVMReboot, baadal.TaskVMReboot),
@@ -120,6 +120,20 @@ func operations() []operation {
 		{"limit disk", baadal.ActionDiskLimit, baadal.TaskDiskLimit, func(w wish) (*baadal.Task, error) {
 			return taskOf(w.svc.LimitDisk(w.ctx, w.actor, w.vm, w.disk, baadal.DiskLimit{IOPS: int64(100 * w.n)}, w.opt))
 		}},
+	}...)
+}
+
+func nicOperations() []operation {
+	return []operation{
+		{"add NIC", baadal.ActionNICAdd, baadal.TaskNICAdd, func(w wish) (*baadal.Task, error) {
+			return taskOf(w.svc.AddNIC(w.ctx, w.actor, w.vm, baadal.NICAdd{Network: map[bool]string{true: "storage", false: "dmz"}[w.flag]}, w.opt))
+		}},
+		{"change network", baadal.ActionNICChange, baadal.TaskNICChange, func(w wish) (*baadal.Task, error) {
+			return taskOf(w.svc.ChangeNIC(w.ctx, w.actor, w.vm, "0", baadal.NICChange{Network: map[bool]string{true: "research", false: "dmz"}[w.flag]}, w.opt))
+		}},
+		{"remove NIC", baadal.ActionNICRemove, baadal.TaskNICRemove, func(w wish) (*baadal.Task, error) {
+			return taskOf(w.svc.RemoveNIC(w.ctx, w.actor, w.vm, "1", w.opt))
+		}},
 	}
 }
 
@@ -145,7 +159,7 @@ var notOfAVM = map[string]string{
 	"snapshot.schedule": "changes no VM, only what a loop asks for", "backup.schedule": "changes no VM, only what a loop asks for",
 	"backup.verify": "about a backup", "backup.delete": "about a backup",
 	"host.*": "another noun", "datastore.*": "another noun", "template.*": "another noun", "network.*": "another noun", "user.*": "another noun", "affinity.*": "another noun", "vnc.*": "another noun",
-	"task.*": "another noun", "token.*": "another noun", "audit.*": "another noun", "setting.*": "another noun", "event.*": "another noun",
+	"public.*": "another noun", "forward.*": "another noun", "task.*": "another noun", "token.*": "another noun", "audit.*": "another noun", "setting.*": "another noun", "event.*": "another noun",
 	"upload": "of a file", "self": "oneself",
 
 	string(baadal.TaskVMCreate): "makes one", string(baadal.TaskVMImport): "makes one", string(baadal.TaskVMLaunch): "makes one", string(baadal.TaskVMAdopt): "makes one",

@@ -21,7 +21,8 @@ type start struct {
 }
 
 // starts are the states. Those that are not bare have a disk that is attached,
-// one that is detached, one that is deleted, the snapshot "one" and a backup.
+// one that is detached, one that is deleted, a second NIC, the snapshot "one" and a
+// backup.
 func starts() []start {
 	acts := func(names ...baadal.Action) func(testing.TB, *cloud, string) {
 		return func(tb testing.TB, c *cloud, vm string) {
@@ -78,7 +79,7 @@ func (s start) make(tb testing.TB, c *cloud, name string) {
 			tb.Fatalf("%s of %s ends as %s: %s", done.Kind, name, done.State, done.Message)
 		}
 	}
-	well(taskOf(c.CreateVM(ctx, c.asha, baadal.VMCreate{Name: name, Template: "tiny"}, none)))
+	well(taskOf(c.CreateVM(ctx, c.asha, baadal.VMCreate{Name: name, Template: "tiny", Network: "research"}, none)))
 	if !s.bare {
 		var ids []string
 		for range 3 {
@@ -88,6 +89,7 @@ func (s start) make(tb testing.TB, c *cloud, name string) {
 		}
 		well(taskOf(c.ActDisk(ctx, c.asha, baadal.ActionDiskDetach, name, ids[1], none)))
 		well(taskOf(c.ActDisk(ctx, c.asha, baadal.ActionDiskDelete, name, ids[2], none)))
+		well(taskOf(c.AddNIC(ctx, c.asha, name, baadal.NICAdd{Network: "storage"}, none)))
 		well(taskOf(c.CreateBackup(ctx, c.asha, name, baadal.BackupCreate{Incremental: true}, none)))
 		well(taskOf(c.CreateSnapshot(ctx, c.asha, name, baadal.SnapshotCreate{Name: "one"}, none)))
 	}

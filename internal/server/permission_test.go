@@ -51,6 +51,8 @@ var bodies = map[string]string{
 	"extend-forward":  `{"seconds":60}`,
 	"grow-disk":       `{"size_gib":100}`,
 	"insert-cdrom":    `{"iso":"tiny"}`,
+	"add-nic":         `{"network":"research"}`,
+	"change-nic":      `{"network":"research"}`,
 	"eject-cdrom":     `{}`,
 	"limit-disk":      `{"bytes_per_second":1048576,"iops":100}`,
 	"create-snapshot": `{"name":"new"}`,

@@ -1,11 +1,15 @@
 package service_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"baadal"
+	"baadal/internal/simulator"
 	"baadal/internal/store"
 )
 
@@ -78,4 +82,115 @@ func TestSeveralNICs(t *testing.T) {
 	}
 	c.run(t, r.Task)
 	check("again", "restored from its backup")
+}
+
+// TestChangeNIC: who may change the NICs of what, and what is refused with
+// nothing claimed.
+func TestChangeNIC(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.network(t, "storage", 20, "10.0.2.0/28")
+	c.network(t, "tiny", 30, "10.0.3.0/30")
+	c.create(t, c.orgadmin, baadal.VMCreate{Name: "full", Network: "tiny"})
+	vm := c.create(t, c.orgadmin, baadal.VMCreate{Name: "ml", Network: "research", Networks: []string{"storage"}, Owner: c.student.User.Username})
+	before := stored(t, c)
+	add := func(network string) func(baadal.Actor, baadal.ChangeOptions) error {
+		return func(a baadal.Actor, opt baadal.ChangeOptions) error {
+			_, err := c.AddNIC(t.Context(), a, "ml", baadal.NICAdd{Network: network}, opt)
+			return err
+		}
+	}
+	change := func(nic, network string) func(baadal.Actor, baadal.ChangeOptions) error {
+		return func(a baadal.Actor, opt baadal.ChangeOptions) error {
+			_, err := c.ChangeNIC(t.Context(), a, "ml", nic, baadal.NICChange{Network: network}, opt)
+			return err
+		}
+	}
+	remove := func(nic string) func(baadal.Actor, baadal.ChangeOptions) error {
+		return func(a baadal.Actor, opt baadal.ChangeOptions) error {
+			_, err := c.RemoveNIC(t.Context(), a, "ml", nic, opt)
+			return err
+		}
+	}
+	for _, test := range []struct {
+		actor baadal.Actor
+		do    func(baadal.Actor, baadal.ChangeOptions) error
+		kind  baadal.Kind
+		code  string
+	}{
+		{c.student, add("tiny"), baadal.Forbidden, "forbidden"},
+		{c.student, change("0", "tiny"), baadal.Forbidden, "forbidden"},
+		{c.student, remove("1"), baadal.Forbidden, "forbidden"},
+		{c.stranger, change("0", "tiny"), baadal.NotFound, "not_found"},
+		{c.orgadmin, add("storage"), baadal.Conflict, "nic_network"},
+		{c.orgadmin, add("tiny"), baadal.Exhausted, "no_address"},
+		{c.orgadmin, change("0", "tiny"), baadal.Exhausted, "no_address"},
+		{c.orgadmin, change("0", "research"), baadal.Conflict, "nic_network"},
+		{c.orgadmin, change("2", "tiny"), baadal.NotFound, "nic_unknown"},
+		{c.orgadmin, remove("research"), baadal.Conflict, "first_nic"},
+		{c.orgadmin, remove(vm.MAC), baadal.Conflict, "first_nic"},
+	} {
+		for _, opt := range []baadal.ChangeOptions{{}, dry} {
+			refused(t, test.do(test.actor, opt), test.kind, test.code)
+		}
+	}
+	c.network(t, "other", 40, "10.0.4.0/28")
+	for _, do := range []func(baadal.Actor, baadal.ChangeOptions) error{add("other"), change("0", "other"), change("storage", "other"), remove("1")} {
+		if err := do(c.orgadmin, dry); err != nil {
+			t.Errorf("dry: %v", err)
+		}
+	}
+	if diff := cmp.Diff(before.Claimed, stored(t, c).Claimed); diff != "" {
+		t.Errorf("refusals and plans left something (-before +after):\n%s", diff)
+	}
+
+	ch, err := c.ChangeNIC(t.Context(), c.orgadmin, "ml", vm.Address, baadal.NICChange{Network: "other"}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ch.Resource.Address != "10.0.4.10" && ch.Resource.Network != "other" || ch.Resource.MAC != vm.MAC {
+		t.Errorf("it is to be %+v", ch.Resource)
+	}
+	_, err = c.DeleteNetwork(t.Context(), c.admin, "research", baadal.ChangeOptions{})
+	refused(t, err, baadal.Conflict, "network_in_use") // it may have to go back
+	c.run(t, ch.Task)
+	if got := c.nics(t, "ml"); !slices.Equal(got, []string{"0 other", "1 storage"}) {
+		t.Errorf("it has %v", got)
+	}
+	n, err := c.DeleteNetwork(t.Context(), c.admin, "research", baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, n.Task)
+}
+
+// TestChangeNICIsUndone: the DHCP server does not take the exchange of the MACs.
+func TestChangeNICIsUndone(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.network(t, "storage", 20, "10.0.2.0/28")
+	vm := c.create(t, c.orgadmin, baadal.VMCreate{Name: "ml", Network: "research"})
+	before := stored(t, c)
+	c.world.Fail(simulator.Rule{Op: "dhcp.apply", Nth: 1, Before: true, Err: errors.New("it does not parse")})
+	ch, err := c.ChangeNIC(t.Context(), c.orgadmin, "ml", "0", baadal.NICChange{Network: "storage"}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done := c.settle(t, ch.Task)[0]; done.State != baadal.TaskFailed {
+		t.Fatalf("it ends as %s: %s", done.State, done.Message)
+	}
+	if diff := cmp.Diff(before.Claimed, stored(t, c).Claimed); diff != "" {
+		t.Errorf("it is not undone (-before +after):\n%s", diff)
+	}
+	if now := c.vm(t, vm.ID); now.Network != "research" || now.Address != vm.Address || now.MAC != vm.MAC {
+		t.Errorf("it is %+v", now)
+	}
+	again, err := c.RetryTask(t.Context(), c.admin, ch.Task.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, &again)
+	if got := c.nics(t, "ml"); !slices.Equal(got, []string{"0 storage"}) {
+		t.Errorf("retried, it has %v", got)
+	}
 }

@@ -218,6 +218,9 @@ func (s *Service) repeat(ctx context.Context, a baadal.Actor, t baadal.Task) (ba
 	case baadal.TaskCDROMInsert, baadal.TaskCDROMEject:
 		c, err := s.repeatCDROM(ctx, a, t)
 		return done(c.Task, err)
+	case baadal.TaskNICAdd, baadal.TaskNICChange, baadal.TaskNICRemove:
+		c, err := s.repeatNIC(ctx, a, t)
+		return done(c.Task, err)
 	case baadal.TaskVMExport, baadal.TaskVMSaveTemplate, baadal.TaskVMImport, baadal.TaskVMLaunch, baadal.TaskVMAdopt:
 		return done(s.repeatImage(ctx, a, t))
 	}

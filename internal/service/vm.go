@@ -76,6 +76,8 @@ func vmActions(a baadal.Actor, vm *baadal.VM) {
 	vm.Actions["clone"] = access(allowed(a, baadal.ActionVMClone, vm))
 	vm.Actions["insert_cdrom"] = access(allowed(a, baadal.ActionCDROMInsert, vm))
 	vm.Actions["eject_cdrom"] = access(allowed(a, baadal.ActionCDROMEject, vm))
+	vm.Actions["add_nic"] = access(allowed(a, baadal.ActionNICAdd, vm))
+	vm.Actions["change_network"] = access(allowed(a, baadal.ActionNICChange, vm))
 	vm.Actions["move"] = access(allowed(a, baadal.ActionVMMove, vm))
 	vm.Actions["save_template"] = access(allowed(a, baadal.ActionVMSaveTemplate, vm))
 	vm.Actions["export"] = access(allowed(a, baadal.ActionVMExport, vm))

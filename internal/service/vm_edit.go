@@ -16,6 +16,9 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 	if err := first(may(a, baadal.ActionVMEdit), in.Validate()); err != nil {
 		return c, err
 	}
+	if in.Network != nil {
+		return s.ChangeNIC(ctx, a, ref, "0", baadal.NICChange{Network: *in.Network}, opt)
+	}
 	var vm baadal.VM
 	var t *baadal.Task
 	var plan baadal.Plan

@@ -230,17 +230,17 @@ func (w *World) Deafen(name, uuid string, deaf bool) error {
 
 // SetVLAN changes the tag of a running domain's port on the host's bridge.
 func (w *World) SetVLAN(name, mac string, tag int) error {
-	return w.act(name, func(h *host) error {
-		for d := range w.macs[strings.ToUpper(mac)] {
-			for i := range d.Live.NICs {
-				if d.host == h && strings.EqualFold(d.Live.NICs[i].MAC, mac) {
-					d.Live.NICs[i].VLAN = tag
-					return nil
-				}
-			}
+	return w.act(name, func(h *host) error { return w.setVLAN(h, mac, tag) })
+}
+
+func (w *World) setVLAN(h *host, mac string, tag int) error {
+	for d := range w.macs[strings.ToUpper(mac)] {
+		if n := nicAt(d.Live, mac); d.host == h && n != nil {
+			n.VLAN, w.dirty = tag, true
+			return nil
 		}
-		return baadal.Errorf(baadal.NotFound, "%s has no port with the MAC %s", name, mac)
-	})
+	}
+	return baadal.Errorf(baadal.NotFound, "%s has no port with the MAC %s", h.Name, mac).WithCode("port_unknown")
 }
 
 // RogueDomain runs a domain on a host that is not ours, and returns its UUID.

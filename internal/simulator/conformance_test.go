@@ -20,7 +20,8 @@ func TestConformance(t *testing.T) {
 		var last atomic.Int64
 		return libvirttest.Fixture{
 			Hypervisor: c.Hypervisor(), Host: h, ShutdownWithin: time.Second,
-			NewNetwork: func(*testing.T) string { return "testnet" },
+			NewNetwork:   func(*testing.T) string { return "testnet" },
+			OtherNetwork: baadal.DomainNIC{Network: "ovs-net", Portgroup: "vlan20", VLAN: 20},
 			NewDomain: func(t *testing.T) baadal.Domain {
 				t.Helper()
 				n := last.Add(1)

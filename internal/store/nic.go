@@ -185,6 +185,7 @@ func (tx *Tx) giveMAC(vmID int64, index int, mac string) error {
 			return fmt.Errorf("exchange MACs: %w", err)
 		}
 	}
+	tx.Wake(TopicFlow)
 	return nil
 }
 
@@ -195,6 +196,9 @@ func (tx *Tx) touchVM(vmID, networkID int64) error {
 	if networkID != 0 {
 		if _, err := tx.exec(`UPDATE vms SET network_id = $1 WHERE id = $2`, networkID, vmID); err != nil {
 			return vmError("note network of vm", err)
+		}
+		if _, err := tx.touchNAT(); err != nil { // what leads to it leads elsewhere
+			return err
 		}
 		if _, err := tx.touchNAT(); err != nil {
 			return err

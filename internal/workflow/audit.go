@@ -319,6 +319,8 @@ func (w *Workflows) mend(ctx context.Context, b book, d baadal.Difference) error
 		return w.mendAutostart(ctx, b, d)
 	case baadal.DiffWrongCDROM:
 		return w.mendDisc(ctx, d)
+	case baadal.DiffWrongVLAN:
+		return w.mendNICs(ctx, d)
 	case baadal.DiffLeakedAddress:
 		return w.db.Update(ctx, func(tx *store.Tx) error {
 			vm, err := tx.VM(d.Subject.ID)

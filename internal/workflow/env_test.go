@@ -271,7 +271,7 @@ func claimLines(tx *store.Tx, _ []baadal.VM) (lines []string, err error) {
 	}
 	claimed, err := tx.ClaimedAddresses()
 	for _, a := range claimed {
-		lines = append(lines, fmt.Sprintf("address %s claimed by %d", a.IP, a.VMID))
+		lines = append(lines, fmt.Sprintf("address %s with %s claimed by NIC %d of %d", a.IP, a.MAC, a.NIC, a.VMID))
 	}
 	return lines, err
 }

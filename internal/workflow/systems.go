@@ -227,16 +227,6 @@ type DiskPlugs interface {
 	LimitDisk(ctx context.Context, host baadal.Host, uuid string, d baadal.DomainDisk) error
 }
 
-// CDDrives changes what is in the CD drive of domains beside the seed's. The
-// rules of Hypervisor hold.
-type CDDrives interface {
-	// Disc tells which image is in it, as the domain runs or in its definition if it is off; empty if none is.
-	Disc(ctx context.Context, host baadal.Host, uuid string) (string, error)
-	// SetDisc puts the image at path into it, or takes out what is in it if path is empty: in the definition and, if the domain is active, at once. What is so already is success.
-	// A guest that holds the tray shut is Conflict (code tray_locked) unless force; a domain without such a drive is Conflict (code no_drive).
-	SetDisc(ctx context.Context, host baadal.Host, uuid, path string, force bool) error
-}
-
 // ExtraDisks works on the files of disks beside a VM's first one. The rules of
 // Disks hold; beside the folder's mark each file carries its disk's.
 type ExtraDisks interface {
@@ -402,6 +392,8 @@ type Prober interface {
 	Boot(ctx context.Context, host baadal.Host) (string, error)
 	// VLANs returns the VLAN tag of each port with a VM's NIC on the host's bridge, by MAC address in upper case; 0 is a trunk.
 	VLANs(ctx context.Context, host baadal.Host) (map[string]int, error)
+	// SetVLAN gives the port with a VM's NIC a tag. NotFound if there is no such port.
+	SetVLAN(ctx context.Context, host baadal.Host, mac string, tag int) error
 }
 
 // Guests reaches guests over the network.
@@ -421,6 +413,7 @@ type Systems struct {
 	Disks       Disks
 	DiskPlugs   DiskPlugs
 	CDDrives    CDDrives
+	NICPlugs    NICPlugs
 	ExtraDisks  ExtraDisks
 	Sizer       Sizer
 	Copier      Copier
@@ -453,6 +446,7 @@ type OnHosts interface {
 	Freezer
 	DiskPlugs
 	CDDrives
+	NICPlugs
 	Copier
 	Backups
 	Adopter
@@ -483,6 +477,7 @@ func SystemsOf(hosts OnHosts, files OnDatastores, prober Prober, guests Guests) 
 		Freezer:     hosts,
 		DiskPlugs:   hosts,
 		CDDrives:    hosts,
+		NICPlugs:    hosts,
 		Copier:      hosts,
 		Backups:     hosts,
 		Adopter:     hosts,

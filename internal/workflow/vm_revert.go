@@ -19,6 +19,7 @@ func (w *Workflows) snapshotRevert() task.Body {
 			{Name: "revert", Do: w.revert, Undo: w.afterRevert, Timeout: snapshotTimeout},
 			{Name: "look", Do: w.lookAtSnapshots},
 			{Name: "measure", Do: w.measureReverted},
+			{Name: "nics", Do: w.alignNICs},
 		},
 		Done:   reverted,
 		Undone: revertUndone,
@@ -81,6 +82,9 @@ func (w *Workflows) afterRevert(ctx context.Context, r *task.Run) error {
 		r.Detail("it was off, and was started again")
 	}
 	if err := w.settleSnapshots(ctx, r); err != nil {
+		return err
+	}
+	if err := w.alignNICs(ctx, r); err != nil {
 		return err
 	}
 	return w.settleHardware(ctx, p)

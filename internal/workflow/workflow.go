@@ -71,6 +71,7 @@ func (w *Workflows) Bodies() []task.Body {
 		w.backupCreate(), w.backupVerify(), w.backupRestore(), w.backupReplace(), w.backupDelete(),
 		w.vmSaveTemplate(), w.vmExport(), w.vmImport(), w.vmLaunch(), w.vmAdopt(), w.transferRemove(),
 		w.cdromInsert(), w.cdromEject(),
+		w.nicAdd(), w.nicChange(), w.nicRemove(),
 	}
 }
 

@@ -57,6 +57,11 @@ type Hypervisor interface {
 	Disc(ctx context.Context, host baadal.Host, uuid string) (string, error)
 	SetDisc(ctx context.Context, host baadal.Host, uuid, path string, force bool) error
 
+	// The contract of these is workflow.NICPlugs'.
+	NICs(ctx context.Context, host baadal.Host, uuid string) ([]baadal.DomainNIC, error)
+	SetNIC(ctx context.Context, host baadal.Host, uuid string, n baadal.DomainNIC) error
+	DropNIC(ctx context.Context, host baadal.Host, uuid, mac string) error
+
 	// The contract of this is workflow.Stats's.
 	Stats(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)
 }

@@ -28,6 +28,9 @@ type Fixture struct {
 	// NewISO makes a file that can be put into a CD drive; nil if the driver cannot change what is in one.
 	NewISO func(t *testing.T) string
 
+	// OtherNetwork is where a domain's NIC can be moved to, without a MAC; its zero if the driver cannot do that.
+	OtherNetwork baadal.DomainNIC
+
 	// NoHeadroom says that the driver knows no memory devices.
 	NoHeadroom bool
 
@@ -88,6 +91,7 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 		{"Unknown", testUnknown},
 		{"Plug", testPlug},
 		{"Drive", testDrive},
+		{"NICs", testNICs},
 		{"Autostart", testAutostart},
 		{"Networks", testNetworks},
 		{"Domains", testDomains},
