@@ -219,7 +219,7 @@ func waitFile(t *testing.T, file string) string {
 
 // gone waits up to two seconds for a process to end.
 func gone(pid int) bool {
-	for range 100 {
+	for range 500 {
 		// A dead orphan whose new parent does not reap it stays as a zombie.
 		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 		if err != nil || strings.Contains(string(stat), ") Z ") {
