@@ -31,7 +31,7 @@ func TestNetworkCreateValidate(t *testing.T) {
 		{"host bits", baadal.NetworkCreate{CIDR: "10.1.0.1/24"}, "", "", "cidr"},
 		{"too large", baadal.NetworkCreate{CIDR: "10.0.0.0/7"}, "", "", "cidr"},
 		{"range too large", baadal.NetworkCreate{CIDR: "10.0.0.0/8", Last: "10.1.0.10"}, "", "", "first"},
-		{"all and some", baadal.NetworkCreate{CIDR: "10.1.0.0/24", VisibleToAll: yes(true), Organisations: []string{"IITD"}}, "", "", "organisations"},
+		{"all and some", baadal.NetworkCreate{CIDR: "10.1.0.0/24", VisibleToAll: new(true), Organisations: []string{"IITD"}}, "", "", "organisations"},
 		{"too small", baadal.NetworkCreate{CIDR: "10.0.0.0/31"}, "", "", "cidr"},
 		{"IPv6", baadal.NetworkCreate{CIDR: "fd00::/112"}, "", "", "cidr"},
 		{"IPv4 in IPv6", baadal.NetworkCreate{CIDR: "::ffff:10.0.0.0/120"}, "", "", "cidr"},
@@ -77,7 +77,7 @@ func TestNetworkCreateValidate(t *testing.T) {
 		all  *bool
 		orgs []string
 		want bool
-	}{{nil, nil, true}, {nil, []string{"IITD"}, false}, {yes(false), nil, false}, {yes(true), nil, true}} {
+	}{{nil, nil, true}, {nil, []string{"IITD"}, false}, {new(false), nil, false}, {new(true), nil, true}} {
 		in := baadal.NetworkCreate{Name: "lab", VLAN: 10, CIDR: "10.1.0.0/24", VisibleToAll: c.all, Organisations: c.orgs}
 		if _, _, err := in.Validate(); err != nil || *in.VisibleToAll != c.want {
 			t.Errorf("%v %v: visible to all %v, %v", c.all, c.orgs, *in.VisibleToAll, err)
@@ -88,15 +88,13 @@ func TestNetworkCreateValidate(t *testing.T) {
 	mustFail(t, err, baadal.Invalid, "", "vlan")
 }
 
-func yes(b bool) *bool { return &b }
-
 func TestNetworkEditValidate(t *testing.T) {
 	t.Parallel()
 	text := func(s string) *string { return &s }
 	number := func(n int) *int { return &n }
 	for field, in := range map[string]baadal.NetworkEdit{
 		"name": {Name: text("a b")}, "vlan": {VLAN: number(4095)}, "cidr": {CIDR: text("10.1.0.1/24")}, "dns": {DNS: &[]string{"dns"}},
-		"libvirt_network": {Bridge: text("<x>")}, "organisations": {VisibleToAll: yes(true), Organisations: &[]string{"IITD"}}, "": {},
+		"libvirt_network": {Bridge: text("<x>")}, "organisations": {VisibleToAll: new(true), Organisations: &[]string{"IITD"}}, "": {},
 	} {
 		mustFail(t, in.Validate(), baadal.Invalid, "", field)
 	}
@@ -118,9 +116,16 @@ func TestRangeIn(t *testing.T) {
 	t.Parallel()
 	n := baadal.Network{Name: "lab", CIDR: "10.0.0.0/8"}
 	for _, c := range []struct{ from, to, field string }{
-		{"10.0.0.1", "", ""}, {"10.0.0.250", "10.0.1.5", ""}, {"10.0.0.1", "10.1.0.0", ""},
-		{"10.0.0.1", "10.1.0.1", "first"}, {"10.0.0.0", "", "first"}, {"10.255.255.255", "", "first"}, {"10.0.0.2", "10.0.0.1", "first"},
-		{"11.0.0.1", "", "first"}, {"10.0.0.1", "ten", "last"}, {"10.0.0.1/32", "", "first"},
+		{"10.0.0.1", "", ""},
+		{"10.0.0.250", "10.0.1.5", ""},
+		{"10.0.0.1", "10.1.0.0", ""},
+		{"10.0.0.1", "10.1.0.1", "first"},
+		{"10.0.0.0", "", "first"},
+		{"10.255.255.255", "", "first"},
+		{"10.0.0.2", "10.0.0.1", "first"},
+		{"11.0.0.1", "", "first"},
+		{"10.0.0.1", "ten", "last"},
+		{"10.0.0.1/32", "", "first"},
 	} {
 		first, last, err := n.RangeIn(c.from, c.to)
 		if c.field != "" {

@@ -76,8 +76,16 @@ func TestApplyRefusals(t *testing.T) {
 	t.Parallel()
 	s := dns.NewDnsmasq(&never{t}, boxHost, dns.Options{Domain: domain})
 	for _, bad := range []baadal.NameRecord{
-		{Name: "x\n10.0.0.1 y", IP: "10.0.0.2"}, {Name: "x y", IP: "10.0.0.2"}, {Name: "", IP: "10.0.0.2"}, {Name: "x.", IP: "10.0.0.2"}, {Name: "x#", IP: "10.0.0.2"},
-		{Name: "x", IP: "10.0.0.2 y"}, {Name: "x", IP: ""}, {Name: "x", IP: "127.0.0.1"}, {Name: "x", IP: "fe80::1%eth0"}, {Name: "x", IP: "0.0.0.0"},
+		{Name: "x\n10.0.0.1 y", IP: "10.0.0.2"},
+		{Name: "x y", IP: "10.0.0.2"},
+		{Name: "", IP: "10.0.0.2"},
+		{Name: "x.", IP: "10.0.0.2"},
+		{Name: "x#", IP: "10.0.0.2"},
+		{Name: "x", IP: "10.0.0.2 y"},
+		{Name: "x", IP: ""},
+		{Name: "x", IP: "127.0.0.1"},
+		{Name: "x", IP: "fe80::1%eth0"},
+		{Name: "x", IP: "0.0.0.0"},
 	} {
 		if err := s.Apply(t.Context(), []baadal.NameRecord{bad}); baadal.CodeOf(err) != "bad_name_record" {
 			t.Errorf("%+v: %v", bad, err)

@@ -130,7 +130,8 @@ func TestForwardEndsByItself(t *testing.T) {
 		Write([]byte) (int, error)
 		Read([]byte) (int, error)
 		SetDeadline(time.Time) error
-	}) time.Duration {
+	},
+	) time.Duration {
 		_ = c.SetDeadline(time.Now().Add(8 * time.Second))
 		buf := make([]byte, 64)
 		for {

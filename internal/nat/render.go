@@ -188,7 +188,7 @@ func (b *Box) commands(from, to elements, now time.Time, traffic map[netip.Addr]
 	for set, keys := range to {
 		for key, el := range keys {
 			old, there := from[set][key]
-			if !el.over(now) && !(there && el.same(old) && !old.over(now)) {
+			if !el.over(now) && (!there || !el.same(old) || old.over(now)) {
 				add[set] = append(add[set], el.text(set, key, now, traffic))
 			}
 		}

@@ -18,8 +18,6 @@ func edited(t *testing.T, c *cloud, name string, in baadal.NetworkEdit) baadal.N
 	return *ch.Resource
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // TestNetworkVisibility: who is outside neither sees a network nor can use it,
 // and a VM that is in it goes on.
 func TestNetworkVisibility(t *testing.T) {
@@ -67,7 +65,7 @@ func TestNetworkVisibility(t *testing.T) {
 	}
 	sees(c.stranger, false)
 	sees(c.admin, true)
-	if n := edited(t, c, "research", baadal.NetworkEdit{VisibleToAll: ptr(true)}); !n.VisibleToAll {
+	if n := edited(t, c, "research", baadal.NetworkEdit{VisibleToAll: new(true)}); !n.VisibleToAll {
 		t.Errorf("%+v", n)
 	}
 	sees(c.student, true)
@@ -81,23 +79,23 @@ func TestEditNetwork(t *testing.T) {
 		_, err := c.EditNetwork(t.Context(), a, "research", in, dry)
 		return err
 	}
-	refused(t, edit(c.orgadmin, baadal.NetworkEdit{Name: ptr("x")}), baadal.Forbidden, "forbidden")
+	refused(t, edit(c.orgadmin, baadal.NetworkEdit{Name: new("x")}), baadal.Forbidden, "forbidden")
 	refused(t, edit(c.admin, baadal.NetworkEdit{}), baadal.Invalid, "no_change")
-	refused(t, edit(c.admin, baadal.NetworkEdit{Name: ptr("research")}), baadal.Invalid, "no_change")
-	refused(t, edit(c.admin, baadal.NetworkEdit{VLAN: ptr(11)}), baadal.Conflict, "network_in_use")
-	if err := edit(c.admin, baadal.NetworkEdit{VLAN: ptr(11)}); !strings.Contains(baadal.Message(err), "ml") {
+	refused(t, edit(c.admin, baadal.NetworkEdit{Name: new("research")}), baadal.Invalid, "no_change")
+	refused(t, edit(c.admin, baadal.NetworkEdit{VLAN: new(11)}), baadal.Conflict, "network_in_use")
+	if err := edit(c.admin, baadal.NetworkEdit{VLAN: new(11)}); !strings.Contains(baadal.Message(err), "ml") {
 		t.Errorf("the error does not name who uses it: %v", err)
 	}
-	refused(t, edit(c.admin, baadal.NetworkEdit{Bridge: ptr("other")}), baadal.Conflict, "network_in_use")
-	refused(t, edit(c.admin, baadal.NetworkEdit{CIDR: ptr("10.9.0.0/24")}), baadal.Conflict, "network_in_use")
+	refused(t, edit(c.admin, baadal.NetworkEdit{Bridge: new("other")}), baadal.Conflict, "network_in_use")
+	refused(t, edit(c.admin, baadal.NetworkEdit{CIDR: new("10.9.0.0/24")}), baadal.Conflict, "network_in_use")
 	refusedField(t, edit(c.admin, baadal.NetworkEdit{Organisations: &[]string{"NOBODY"}}), baadal.Invalid, "organisations")
 
 	c.network(t, "lab", 20, "10.9.0.0/24")
-	_, err := c.EditNetwork(t.Context(), c.admin, "lab", baadal.NetworkEdit{Name: ptr("research")}, dry)
+	_, err := c.EditNetwork(t.Context(), c.admin, "lab", baadal.NetworkEdit{Name: new("research")}, dry)
 	refused(t, err, baadal.Conflict, "exists")
-	_, err = c.EditNetwork(t.Context(), c.admin, "lab", baadal.NetworkEdit{VLAN: ptr(10)}, dry)
+	_, err = c.EditNetwork(t.Context(), c.admin, "lab", baadal.NetworkEdit{VLAN: new(10)}, dry)
 	refused(t, err, baadal.Conflict, "exists")
-	n := edited(t, c, "lab", baadal.NetworkEdit{Name: ptr("bench"), VLAN: ptr(21), DNS: &[]string{"10.9.0.1"}})
+	n := edited(t, c, "lab", baadal.NetworkEdit{Name: new("bench"), VLAN: new(21), DNS: &[]string{"10.9.0.1"}})
 	if n.Name != "bench" || n.VLAN != 21 || n.Portgroup != "vlan21" || n.Generation != 3 || len(n.DNS) != 1 {
 		t.Errorf("%+v", n)
 	}
@@ -105,14 +103,14 @@ func TestEditNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.EditNetwork(t.Context(), c.admin, "bench", baadal.NetworkEdit{CIDR: ptr("10.8.0.0/16")}, dry)
+	_, err = c.EditNetwork(t.Context(), c.admin, "bench", baadal.NetworkEdit{CIDR: new("10.8.0.0/16")}, dry)
 	refused(t, err, baadal.Conflict, "busy")
 	c.run(t, ch.Task)
 	refused(t, func() error {
-		_, err := c.EditNetwork(t.Context(), c.admin, "bench", baadal.NetworkEdit{CIDR: ptr("10.0.0.0/16")}, dry)
+		_, err := c.EditNetwork(t.Context(), c.admin, "bench", baadal.NetworkEdit{CIDR: new("10.0.0.0/16")}, dry)
 		return err
 	}(), baadal.Conflict, "subnet_overlaps")
-	if n = edited(t, c, "bench", baadal.NetworkEdit{CIDR: ptr("10.8.0.0/16"), Gateway: ptr("10.8.0.1")}); n.CIDR != "10.8.0.0/16" || n.Addresses != 0 {
+	if n = edited(t, c, "bench", baadal.NetworkEdit{CIDR: new("10.8.0.0/16"), Gateway: new("10.8.0.1")}); n.CIDR != "10.8.0.0/16" || n.Addresses != 0 {
 		t.Errorf("%+v", n)
 	}
 	_, err = c.CreateVM(t.Context(), c.admin, baadal.VMCreate{Name: "more", Template: "tiny", Network: "bench"}, dry)
@@ -160,8 +158,8 @@ func TestBuiltinsAreMadeOnce(t *testing.T) {
 		if err := c.EnsureBuiltinNetworks(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		edited(t, c, "Private", baadal.NetworkEdit{Name: ptr("Secret"), VisibleToAll: ptr(true)})
-		edited(t, c, "Secret", baadal.NetworkEdit{Name: ptr("Private"), VisibleToAll: ptr(false)})
+		edited(t, c, "Private", baadal.NetworkEdit{Name: new("Secret"), VisibleToAll: new(true)})
+		edited(t, c, "Secret", baadal.NetworkEdit{Name: new("Private"), VisibleToAll: new(false)})
 	}
 	got := map[string]string{}
 	l, err := c.Networks(t.Context(), c.admin, baadal.ListQuery{})
