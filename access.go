@@ -73,6 +73,11 @@ const (
 	ActionAffinityUpdate Action = "affinity.update"
 	ActionAffinityDelete Action = "affinity.delete"
 
+	ActionSecGroupRead   Action = "secgroup.read"
+	ActionSecGroupCreate Action = "secgroup.create"
+	ActionSecGroupUpdate Action = "secgroup.update"
+	ActionSecGroupDelete Action = "secgroup.delete"
+
 	ActionHostRead   Action = "host.read"
 	ActionHostAdd    Action = "host.add"
 	ActionHostCheck  Action = "host.check"
@@ -197,6 +202,10 @@ var permissions = map[Action]permission{
 	ActionAffinityCreate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionAffinityUpdate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionAffinityDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSecGroupRead:     {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSecGroupCreate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSecGroupUpdate:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
+	ActionSecGroupDelete:   {ScopeOwn, ScopeOwn, ScopeOrg, ScopeAny},
 	ActionHostRead:         {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostAdd:          {ScopeNone, ScopeNone, ScopeNone, ScopeAny},
 	ActionHostCheck:        {ScopeNone, ScopeNone, ScopeNone, ScopeAny},

@@ -13,6 +13,8 @@ type VMEdit struct {
 
 	Public *bool `json:"public,omitempty" doc:"true gives it a public address of its own; false takes it away, and cuts what is connected by it."`
 
+	SecGroups *[]string `json:"secgroups,omitempty" maxItems:"20" doc:"Names or ids of its security groups, instead of those that it has; an empty list takes its firewall away. It holds at once."`
+
 	MaxRAMMiB *int `json:"max_ram_mib,omitempty" minimum:"0" maximum:"1048576" doc:"MiB that it can be given while it runs, if its guest can take memory (Linux with virtio_mem); from its next cold start on. 0 takes the head-room away."`
 
 	Boot      []BootDevice `json:"boot,omitempty" maxItems:"3" doc:"disk, cdrom and network in the order wanted; in force from its next cold start on."`
@@ -21,7 +23,7 @@ type VMEdit struct {
 
 // Empty reports whether nothing is to be changed.
 func (e VMEdit) Empty() bool {
-	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.MaxRAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil && e.Public == nil && e.Network == nil
+	return e.Name == nil && e.Purpose == nil && e.VCPUs == nil && e.RAMMiB == nil && e.MaxRAMMiB == nil && e.Boot == nil && e.Autostart == nil && e.Hosts == nil && e.Public == nil && e.SecGroups == nil && e.Network == nil
 }
 
 // Validate checks the wish by itself.

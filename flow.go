@@ -6,6 +6,9 @@ type FlowNIC struct {
 	MAC       string   // in upper case
 	VLAN      int      // of its network
 	Addresses []string // IPv4, and IPv6 beside the link-local one that follows from the MAC
+
+	Firewalled bool      // it has security groups
+	Rules      []SecRule // of all of them
 }
 
 // FlowPolicy is what the store says about the ports of a host's bridges.

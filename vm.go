@@ -108,10 +108,11 @@ type VM struct {
 	PurgeAfter *time.Time `json:"purge_after,omitempty" doc:"A deleted VM can be restored until then."`
 
 	// Shown of one VM, not in lists.
-	NICs     []NIC    `json:"nics,omitempty" doc:"Its network interfaces, the first one, whose network, address and MAC are above, too. Not in lists."`
-	Hosts    []string `json:"hosts,omitempty" doc:"Hosts that it may run on; any if there are none. Not in lists."`
-	Affinity []string `json:"affinity,omitempty" doc:"Groups that keep it together with other VMs or apart from them. Not in lists."`
-	Broken   []string `json:"broken_rules,omitempty" doc:"Which of these rules its place breaks, because they were changed later. Not in lists."`
+	NICs      []NIC    `json:"nics,omitempty" doc:"Its network interfaces, the first one, whose network, address and MAC are above, too. Not in lists."`
+	Hosts     []string `json:"hosts,omitempty" doc:"Hosts that it may run on; any if there are none. Not in lists."`
+	Affinity  []string `json:"affinity,omitempty" doc:"Groups that keep it together with other VMs or apart from them. Not in lists."`
+	SecGroups []string `json:"secgroups,omitempty" doc:"Its security groups; without any it has no firewall. Not in lists."`
+	Broken    []string `json:"broken_rules,omitempty" doc:"Which of these rules its place breaks, because they were changed later. Not in lists."`
 
 	Task    *TaskRef          `json:"task,omitempty" doc:"The task that holds the VM now."`
 	Actions map[string]Access `json:"actions,omitempty" doc:"What can be done with it now, and if not, why not."`
@@ -152,6 +153,7 @@ type VMCreate struct {
 	Hosts     []string `json:"hosts,omitempty" maxItems:"100" doc:"Names or ids of the hosts that it may ever run on; any if empty."`
 	Affinity  []string `json:"affinity,omitempty" maxItems:"20" doc:"Names or ids of affinity groups that it becomes a member of."`
 	Public    bool     `json:"public,omitempty" doc:"Give it a public address of its own."`
+	SecGroups []string `json:"secgroups,omitempty" maxItems:"20" doc:"Names or ids of its security groups; no firewall if empty."`
 }
 
 // Limits of a VM, from the specification's tables.

@@ -148,7 +148,7 @@ func (c *cli) root() *cobra.Command {
 		&cobra.Group{ID: "care", Title: "Looking after it:"},
 		&cobra.Group{ID: "server", Title: "Server and practice lab:"},
 	)
-	c.addGroup(root, "cloud", c.vmCommand(), c.backupCommand(), c.templateCommand(), c.networkCommand(), c.publicCommand(), c.affinityCommand(), c.hostCommand(), c.datastoreCommand())
+	c.addGroup(root, "cloud", c.vmCommand(), c.backupCommand(), c.templateCommand(), c.networkCommand(), c.publicCommand(), c.affinityCommand(), c.secGroupCommand(), c.hostCommand(), c.datastoreCommand())
 	c.addGroup(root, "people", c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.passwdCommand(), c.userCommand(), c.tokenCommand())
 	c.addGroup(root, "care", c.taskCommand(), c.eventsCommand(), c.auditCommand(), c.settingCommand())
 	c.addGroup(root, "server", demoCommand(), serveCommand(), rescueCommand(), labCommand())

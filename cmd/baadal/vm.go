@@ -132,6 +132,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Placed there", v.Placement},
 		{"May run on", strings.Join(v.Hosts, ", ")},
 		{"Affinity", strings.Join(v.Affinity, ", ")},
+		{"Security groups", strings.Join(v.SecGroups, ", ")},
 		{"Breaks rules", strings.Join(v.Broken, "; ")},
 		{"Datastore", v.Datastore},
 		{"Template", v.Template},

@@ -64,6 +64,7 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 	f.StringVar(&in.Host, "host", "", "`name` of the host (the best one)")
 	f.StringSliceVar(&in.Hosts, "hosts", nil, "the `hosts` that it may ever run on, with commas between them (any)")
 	f.StringSliceVar(&in.Affinity, "affinity", nil, "affinity `groups` that it joins, with commas between them")
+	f.StringSliceVar(&in.SecGroups, "secgroup", nil, "security `groups` that it has, with commas between them (no firewall)")
 	f.StringVar(&in.Datastore, "datastore", "", "`name` of the datastore (the best one)")
 	f.IntVar(&in.VCPUs, "vcpus", 0, "`number` of virtual CPUs (1)")
 	f.Var(&ram, "ram", "memory, as 512M or 2G (512M)")
@@ -76,7 +77,7 @@ func (c *cli) vmCreateCommand() *cobra.Command {
 	dryRunFlag(cmd, &a.dryRun)
 	completeFlags(cmd, map[string]completion{
 		"template": c.templateNames(false), "network": c.networkNames(false), "host": c.hostNames(),
-		"datastore": c.datastoreNames(), "owner": c.userNames(false), "hosts": c.hostNames(), "affinity": c.affinityNames(false),
+		"datastore": c.datastoreNames(), "owner": c.userNames(false), "hosts": c.hostNames(), "affinity": c.affinityNames(false), "secgroup": c.secGroupNames(false),
 	})
 	return cmd
 }

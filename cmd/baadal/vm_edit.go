@@ -27,8 +27,8 @@ type editFlags struct {
 	name, purpose, boot, autostart, network string
 	vcpus                                   int
 	ram, most                               sizeFlag
-	hosts                                   []string
-	anyHost, public, noPublic               bool
+	hosts, secGroups                        []string
+	anyHost, public, noPublic, noSecGroup   bool
 }
 
 func (f *editFlags) add(cmd *cobra.Command) {
@@ -44,10 +44,13 @@ func (f *editFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.autostart, "autostart", "", "`policy` when its host comes back: last, always or never")
 	flags.StringSliceVar(&f.hosts, "hosts", nil, "the `hosts` that it may run on, with commas between them; it stays where it is")
 	flags.BoolVar(&f.anyHost, "any-host", false, "it may run on any host")
+	flags.StringSliceVar(&f.secGroups, "secgroup", nil, "the security `groups` that it has, and no others, with commas between them")
+	flags.BoolVar(&f.noSecGroup, "no-secgroup", false, "it has no security group, and no firewall")
 	cmd.MarkFlagsMutuallyExclusive("hosts", "any-host")
 	flags.BoolVar(&f.public, "public", false, "give it a public address of its own")
 	flags.BoolVar(&f.noPublic, "no-public", false, "take its public address away, and cut what is connected by it")
 	cmd.MarkFlagsMutuallyExclusive("public", "no-public")
+	cmd.MarkFlagsMutuallyExclusive("secgroup", "no-secgroup")
 }
 
 // wish is what the flags that were given ask for.
@@ -86,6 +89,12 @@ func (f *editFlags) wish(given func(string) bool) (wish baadal.VMEdit) {
 	if f.anyHost || len(f.hosts) > 0 {
 		wish.Hosts = &f.hosts
 	}
+	if f.noSecGroup {
+		f.secGroups = []string{}
+	}
+	if f.noSecGroup || len(f.secGroups) > 0 {
+		wish.SecGroups = &f.secGroups
+	}
 	return wish
 }
 
@@ -114,7 +123,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 		Long: vmEditLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wish = f.wish(cmd.Flags().Changed); wish.Empty() {
-				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --network, --name, --purpose, --boot, --autostart, --hosts, --any-host, --public or --no-public")
+				return usagef("nothing to change: give --vcpus, --ram, --max-ram, --network, --name, --purpose, --boot, --autostart, --hosts, --any-host, --public, --no-public, --secgroup or --no-secgroup")
 			}
 			return a.run(cmd, c, args...)
 		},
@@ -122,7 +131,7 @@ func (c *cli) vmEditCommand() *cobra.Command {
 	f.add(cmd)
 	dryRunFlag(cmd, &a.dryRun)
 	completeFlags(cmd, map[string]completion{
-		"hosts": c.hostNames(), "network": c.networkNames(false), "autostart": cobra.FixedCompletions([]string{"last", "always", "never"}, cobra.ShellCompDirectiveNoFileComp),
+		"hosts": c.hostNames(), "network": c.networkNames(false), "secgroup": c.secGroupNames(false), "autostart": cobra.FixedCompletions([]string{"last", "always", "never"}, cobra.ShellCompDirectiveNoFileComp),
 	})
 	return cmd
 }

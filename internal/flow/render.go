@@ -16,7 +16,7 @@ const (
 	nicCookie  = uint64(0xba) << 56
 )
 
-// The tables of a bridge.
+// The tables of a bridge on which no VM has a firewall.
 const (
 	tableIn  = 0  // may this frame leave its port
 	tableOut = 20 // it is switched as ever
@@ -36,33 +36,54 @@ func render(policy baadal.FlowPolicy, nics map[string]baadal.FlowNIC, bridge str
 	if policy.Off {
 		return []string{"table=0,cookie=" + baseCookie + ",priority=0,actions=NORMAL"}
 	}
-	out := fmt.Sprintf("actions=resubmit(,%d)", tableOut)
 	r := &rules{seen: map[string]bool{}}
+	firewalls := false
+	for _, p := range ports {
+		nic, known := p.nic(nics)
+		firewalls = firewalls || known && p.bridge == bridge && nic.Firewalled
+	}
+	// Who has no firewall on a host without any pays for none.
+	wire, out := "actions=resubmit(,20)", func(int) string { return "actions=resubmit(,20)" }
+	if firewalls {
+		wire = "actions=move:NXM_OF_VLAN_TCI[0..11]->NXM_NX_REG5[0..11],resubmit(,10)"
+		out = func(vlan int) string { return fmt.Sprintf("actions=load:%d->NXM_NX_REG5[],resubmit(,10)", vlan) }
+	}
 	base := func(priority int, match, actions string) { r.add(tableIn, baseCookie, priority, match, actions) }
 	if own {
-		base(300, "in_port=LOCAL", out)
+		base(300, "in_port=LOCAL", wire)
 	}
 	for _, m := range guestBase {
 		base(200, m, "actions=drop")
 	}
 	base(0, "", "actions=drop") // a port that nobody knows is silent
-	r.add(tableOut, baseCookie, 0, "", "actions=NORMAL")
+	if firewalls {
+		r.firewallBase()
+	} else {
+		r.add(tableOut, baseCookie, 0, "", "actions=NORMAL")
+	}
 	for _, p := range ports {
 		if p.bridge != bridge || p.number <= 0 {
 			continue
 		}
 		in := fmt.Sprintf("in_port=%d", p.number)
 		if p.mac == "" { // the way out, or somebody's who is not a VM: what comes here was looked at where it began
-			base(300, in, out)
+			if p.tag > 0 {
+				base(300, in, out(p.tag))
+			} else {
+				base(300, in, wire)
+			}
 			continue
 		}
 		if nic, known := p.nic(nics); known {
-			r.nic(in, nic, out)
+			r.nic(in, nic, out(nic.VLAN))
+			if nic.Firewalled {
+				r.firewall(nic)
+			}
 			continue
 		}
 		// A VM of somebody else's on the same bridge, in a VLAN that is none of ours.
 		if !slices.Contains(policy.VLANs, p.tag) {
-			base(250, in+","+untagged, out)
+			base(250, in+","+untagged, out(p.tag))
 		}
 	}
 	return r.lines

@@ -148,6 +148,8 @@ func identify(v any) (noun string, id, generation int64) {
 		return "networks", r.ID, r.Generation
 	case *baadal.Affinity:
 		return "affinities", r.ID, r.Generation
+	case *baadal.SecGroup:
+		return "secgroups", r.ID, r.Generation
 	case *baadal.Task:
 		return "tasks", r.ID, r.Generation
 	case *baadal.User:

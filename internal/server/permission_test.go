@@ -66,6 +66,8 @@ var bodies = map[string]string{
 
 	"create-affinity": `{"name":"new","rule":"apart"}`,
 	"edit-affinity":   `{"rule":"together"}`,
+	"create-secgroup": `{"name":"new"}`,
+	"edit-secgroup":   `{"add":[{"direction":"in","protocol":"icmp"}]}`,
 
 	"create-backup":         `{"incremental":true}`,
 	"restore-backup":        `{"as":"new"}`,
@@ -79,7 +81,7 @@ var bodies = map[string]string{
 var readOf = map[string]baadal.Action{
 	"templates": baadal.ActionTemplateDelete, "exports": baadal.ActionVMExport,
 	"vms": baadal.ActionVMRead, "users": baadal.ActionUserRead, "tasks": baadal.ActionTaskRead, "tokens": baadal.ActionTokenRead,
-	"affinities": baadal.ActionAffinityRead, "backups": baadal.ActionBackupRead,
+	"affinities": baadal.ActionAffinityRead, "secgroups": baadal.ActionSecGroupRead, "backups": baadal.ActionBackupRead,
 }
 
 // things is a cloud with one thing of each kind for each owner.
@@ -157,6 +159,9 @@ func newThings(t *testing.T, role baadal.Role) things {
 		c.Update(func(tx *store.Tx) error { return tx.AddForward(&open, 50000, 50009) })
 		th.forwards[r] = open.ID
 		c.Update(func(tx *store.Tx) error {
+			if err := tx.CreateSecGroup(&baadal.SecGroup{Name: "secgroup-" + p.Username, OwnerID: p.ID, OrganisationID: p.OrganisationID}); err != nil {
+				return err
+			}
 			return tx.CreateAffinity(&baadal.Affinity{Name: "affinity-" + p.Username, Rule: baadal.AffinityApart, OwnerID: p.ID, OrganisationID: p.OrganisationID})
 		})
 	}
@@ -182,6 +187,8 @@ func (th things) path(route, id string, r relation) string {
 		ref = th.owners[r].Username
 	case "affinities":
 		ref = "affinity-" + th.owners[r].Username
+	case "secgroups":
+		ref = "secgroup-" + th.owners[r].Username
 	case "tasks":
 		ref = fmt.Sprint(th.tasks[r].ID)
 	case "backups":
@@ -201,7 +208,7 @@ func (th things) path(route, id string, r relation) string {
 	}
 	p := strings.NewReplacer("{ref}", ref, "{id}", ref, "{name}", ref, "{snapshot}", "one", "{disk}", "vda", "{range}", "192.168.10.3", "{forward}", fmt.Sprint(th.forwards[r])).Replace(route)
 	// Nothing shall be gone for the next call.
-	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-export", "delete-backup", "delete-network", "create-user", "delete-affinity", "end-forward"}, id) {
+	if slices.Contains([]string{"remove-host", "remove-datastore", "delete-template", "delete-export", "delete-backup", "delete-network", "create-user", "delete-affinity", "end-forward", "delete-secgroup"}, id) {
 		p += "?dry_run=true"
 	}
 	return p

@@ -85,7 +85,7 @@ func New(cfg Config) *Server {
 	s.setUpMetrics()
 	for _, table := range [][]route{
 		s.authRoutes(), s.userRoutes(), s.tokenRoutes(), s.hostRoutes(), s.datastoreRoutes(), s.templateRoutes(),
-		s.networkRoutes(), s.publicRoutes(), s.forwardRoutes(), s.affinityRoutes(), s.vmRoutes(), s.imageRoutes(), s.snapshotRoutes(), s.backupRoutes(), s.diskRoutes(), s.cdromRoutes(), s.nicRoutes(), s.taskRoutes(), s.auditRoutes(), s.settingRoutes(), s.eventRoutes(), s.consoleRoutes(), s.vncRoutes(),
+		s.networkRoutes(), s.publicRoutes(), s.forwardRoutes(), s.affinityRoutes(), s.secGroupRoutes(), s.vmRoutes(), s.imageRoutes(), s.snapshotRoutes(), s.backupRoutes(), s.diskRoutes(), s.cdromRoutes(), s.nicRoutes(), s.taskRoutes(), s.auditRoutes(), s.settingRoutes(), s.eventRoutes(), s.consoleRoutes(), s.vncRoutes(),
 	} {
 		for _, r := range table {
 			r.register(s, r)

@@ -97,6 +97,9 @@ func (s *Service) restorable(tx *store.Tx, a baadal.Actor, b baadal.Backup, in b
 	if cr.networks, err = moreNetworks(tx, a, cr.network, more); err != nil {
 		return cr, err
 	}
+	if cr.secGroups, err = tx.VMSecGroupIDs(b.VMID); err != nil {
+		return cr, err
+	}
 	cr.want = placement.Want{VCPUs: b.Machine.VCPUs, RAMMiB: b.Machine.RAMMiB, DiskBytes: int64(b.Machine.GiB()) << 30, Datastore: cr.template.DatastoreID}
 	return cr, nil
 }

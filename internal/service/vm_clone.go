@@ -125,6 +125,9 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 	if cr.want.Rules, err = cloneRules(tx, a, parent, cr.owner, ct.Wish); err != nil {
 		return plan, err
 	}
+	if cr.secGroups, err = tx.VMSecGroupIDs(parent.ID); err != nil { // a copy of a VM is no way round its firewall
+		return plan, err
+	}
 	cr.template.ID = parent.TemplateID
 	if cr.network, cr.networks, err = networksOf(tx, a, parent); err != nil {
 		return plan, err

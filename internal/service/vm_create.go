@@ -14,13 +14,14 @@ import (
 
 // creation is what a wish for a VM refers to, as found in the transaction.
 type creation struct {
-	owner    baadal.User
-	template baadal.Template
-	network  baadal.Network
-	networks []baadal.Network // of its NICs beside the first one
-	want     placement.Want
-	settings baadal.SettingValues
-	uuid     string // of a domain that is adopted; a new one if empty
+	owner     baadal.User
+	template  baadal.Template
+	network   baadal.Network
+	networks  []baadal.Network // of its NICs beside the first one
+	want      placement.Want
+	settings  baadal.SettingValues
+	secGroups []int64
+	uuid      string // of a domain that is adopted; a new one if empty
 }
 
 // CreateVM places a VM, claims everything it needs, and makes the task that
@@ -115,6 +116,9 @@ func (s *Service) resolve(tx *store.Tx, a baadal.Actor, in baadal.VMCreate) (cr 
 	}
 	cr.want = placement.Want{VCPUs: in.VCPUs, RAMMiB: in.RAMMiB, DiskBytes: int64(disk) << 30}
 	if cr.want.Rules, err = wishedRules(tx, a, cr.owner, in.Hosts, in.Affinity); err != nil {
+		return cr, err
+	}
+	if cr.secGroups, _, err = wishedSecGroups(tx, a, in.SecGroups); err != nil {
 		return cr, err
 	}
 	if in.Host != "" {
@@ -239,6 +243,11 @@ func claim(tx *store.Tx, a baadal.Actor, in baadal.VMCreate, cr creation, choice
 	}
 	if err := keepRules(tx, vm, cr.want.Rules); err != nil {
 		return vm, err
+	}
+	if len(cr.secGroups) > 0 {
+		if err := tx.SetVMSecGroups(vm.ID, cr.secGroups); err != nil {
+			return vm, err
+		}
 	}
 	for i, n := range append([]baadal.Network{cr.network}, cr.networks...) {
 		if _, err := tx.ClaimNIC(n.ID, vm.ID, i); err != nil {

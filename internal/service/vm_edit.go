@@ -41,6 +41,9 @@ func (s *Service) EditVM(ctx context.Context, a baadal.Actor, ref string, in baa
 		if err := s.editPublic(tx, &vm, in.Public, &plan); err != nil {
 			return err
 		}
+		if old.SecGroups, err = editSecGroups(tx, a, &vm, in.SecGroups, &plan); err != nil {
+			return err
+		}
 		changes, err := edits(old, vm).JSON()
 		if err != nil {
 			return err
@@ -134,6 +137,7 @@ func edits(old, vm baadal.VM) baadal.Changes {
 	return baadal.Changes{
 		"name": {Old: old.Name, New: vm.Name}, "purpose": {Old: old.Purpose, New: vm.Purpose},
 		"hosts":          {Old: strings.Join(old.Hosts, ", "), New: strings.Join(vm.Hosts, ", ")},
+		"secgroups":      {Old: strings.Join(old.SecGroups, ", "), New: strings.Join(vm.SecGroups, ", ")},
 		"public_address": {Old: old.Public, New: vm.Public},
 		"vcpus":          {Old: old.VCPUs, New: vm.VCPUs}, "ram_mib": {Old: old.RAMMiB, New: vm.RAMMiB},
 		"max_ram_mib": {Old: old.MaxRAMMiB, New: vm.MaxRAMMiB},

@@ -141,6 +141,9 @@ func presentRules(tx *store.Tx, a baadal.Actor, vm *baadal.VM) error {
 	if vm.NICs, err = tx.NICs(vm.ID); err != nil {
 		return err
 	}
+	if vm.SecGroups, err = tx.VMSecGroups(vm.ID); err != nil {
+		return err
+	}
 	if seesHosts(a) {
 		vm.Hosts = r.HostNames()
 	}

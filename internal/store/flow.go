@@ -32,8 +32,10 @@ func (tx *Tx) FlowPolicy(macs []string) (p baadal.FlowPolicy, err error) {
 			p.Networks = append(p.Networks, n.bridge)
 		}
 	}
-	p.NICs, err = tx.flowNICs(macs)
-	return p, err
+	if p.NICs, err = tx.flowNICs(macs); err != nil {
+		return p, err
+	}
+	return p, tx.addFirewalls(p.NICs)
 }
 
 func (tx *Tx) flowNICs(macs []string) ([]baadal.FlowNIC, error) {

@@ -118,6 +118,10 @@ var migrationData = []struct {
 			LEFT JOIN public_addresses p ON p.vm_id = v.id LEFT JOIN forwards f ON f.vm_id = v.id GROUP BY v.name`,
 		want: "before 0 0 0",
 	},
+	{ // security groups: the VM from before has none, and no firewall
+		after: `SELECT v.name || ' ' || CAST(COUNT(g.secgroup_id) AS TEXT) FROM vms v LEFT JOIN vm_secgroups g ON g.vm_id = v.id GROUP BY v.name`,
+		want:  "before 0",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

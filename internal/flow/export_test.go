@@ -1,0 +1,4 @@
+package flow
+
+// PortMasks splits a range of ports.
+var PortMasks = portMasks
