@@ -12,10 +12,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
 	"baadal"
+	"baadal/internal/lab"
 )
 
 // viewer is a small VNC client (RFC 6143).
@@ -153,7 +155,7 @@ func (v viewer) watch(p *nodeConn, limit time.Duration) (time.Time, error) {
 
 // TestVNCGrant looks at a real guest with a VNC client on another machine: with
 // the password it sees the screen, without it nothing; it lasts as long as the
-// grant, also when the controller is killed in between.
+// grant, also when the controller is killed in between, and ends on time when it hangs.
 func TestVNCGrant(t *testing.T) {
 	ctx := begin(t)
 	vm := create(ctx, t, baadal.VMCreate{Name: "shown"})
@@ -174,7 +176,7 @@ func TestVNCGrant(t *testing.T) {
 		})
 	}
 	open()
-	from := "dhcp"
+	from := lab.Outside // of the NAT box
 	if v := (viewer{t, dialFrom(ctx, t, from, g.Address)}); v.signIn("wrong") {
 		t.Error("a wrong password is good")
 	}
@@ -194,7 +196,13 @@ func TestVNCGrant(t *testing.T) {
 	v.send(1)
 	w, h, colours := v.picture()
 	comparePNG(ctx, t, vm, w, h, colours)
+	if err := cloud.Signal(syscall.SIGSTOP); err != nil { // it hangs: the NAT box ends it alone
+		t.Fatal(err)
+	}
 	end, err := v.watch(p, time.Minute)
+	if err := cloud.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 	if late := end.Sub(g.ExpiresAt); err != nil || late < -time.Second || late > 3*time.Second {
 		t.Errorf("cut %s after its end: %v", late, err)
 	} else {
@@ -204,6 +212,12 @@ func TestVNCGrant(t *testing.T) {
 		t.Errorf("it still answers: %s", out)
 	}
 	noPorts(ctx, t, vm.Host)
+	eventually(t, 30*time.Second, "everything seen again", func() error { // what was at work when it hung ran out of time
+		if report := audit(ctx, t, false); len(report.NotSeen) > 0 {
+			return fmt.Errorf("not seen: %v", report.NotSeen)
+		}
+		return nil
+	})
 }
 
 // snapshotWith has vncsnapshot take a picture, where it is installed: a client
@@ -217,11 +231,11 @@ func snapshotWith(ctx context.Context, t *testing.T, node string, g baadal.VNCGr
 	block, _ := des.NewCipher([]byte{0xe8, 0x4a, 0xd6, 0x60, 0xc4, 0x72, 0x1a, 0xe0})
 	block.Encrypt(secret, []byte(g.Password))
 	host, _, _ := net.SplitHostPort(g.Address)
-	dir := theLab.NodePath(node, "/root")
+	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/vncpasswd", secret, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := theLab.Command(ctx, node, "vncsnapshot", "-passwd", "/root/vncpasswd", fmt.Sprintf("%s:%d", host, g.Port-5900), "/root/shown.jpg").CombinedOutput()
+	out, err := theLab.CommandWith(ctx, node, lab.ExecOptions{NetOnly: true}, "vncsnapshot", "-passwd", dir+"/vncpasswd", fmt.Sprintf("%s:%d", host, g.Port-5900), dir+"/shown.jpg").CombinedOutput()
 	if err != nil {
 		t.Errorf("vncsnapshot: %v\n%s", err, out)
 		return

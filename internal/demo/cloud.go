@@ -275,6 +275,16 @@ func (c *Cloud) signIn(ctx context.Context, oneTime string) error {
 	return err
 }
 
+// Signal sends the server a signal: SIGSTOP makes it hang, SIGCONT go on.
+func (c *Cloud) Signal(sig os.Signal) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server == nil {
+		return os.ErrProcessDone
+	}
+	return c.server.Process.Signal(sig)
+}
+
 // Kill ends the server as a crash would: SIGKILL.
 func (c *Cloud) Kill() error {
 	c.mu.Lock()

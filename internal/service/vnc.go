@@ -21,12 +21,16 @@ const newVNC = 20 * time.Second
 // VNCGrants lists the grants that live of the VMs that the actor may see.
 func (s *Service) VNCGrants(ctx context.Context, a baadal.Actor) (all []baadal.VNCGrant, err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) (err error) {
-		all, err = tx.VNCGrants(a.Sees(baadal.ActionVNCRead))
-		return err
+		if all, err = tx.VNCGrants(a.Sees(baadal.ActionVNCRead)); err != nil {
+			return err
+		}
+		for i := range all {
+			if err := s.presentVNC(tx, &all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	for i := range all {
-		hidePassword(&all[i])
-	}
 	return all, err
 }
 
@@ -34,17 +38,29 @@ func (s *Service) VNCGrants(ctx context.Context, a baadal.Actor) (all []baadal.V
 // none.
 func (s *Service) VNCGrant(ctx context.Context, a baadal.Actor, ref string) (g baadal.VNCGrant, err error) {
 	err = s.db.View(ctx, func(tx *store.Tx) error {
-		_, g, err = vncGrant(tx, a, baadal.ActionVNCRead, ref)
-		return err
+		if _, g, err = vncGrant(tx, a, baadal.ActionVNCRead, ref); err != nil {
+			return err
+		}
+		return s.presentVNC(tx, &g)
 	})
-	hidePassword(&g)
 	return g, err
 }
 
-// hidePassword makes of a grant what people may see of it.
-func hidePassword(g *baadal.VNCGrant) {
+// presentVNC makes of a grant what people may see of it: no password, and the
+// address that they can reach. With a NAT box that is the box's, once it has it.
+func (s *Service) presentVNC(tx *store.Tx, g *baadal.VNCGrant) error {
 	g.Password = ""
 	g.Address = net.JoinHostPort(g.Controller, strconv.Itoa(g.Port))
+	if s.opt.NAT.Public == "" {
+		return nil
+	}
+	led, err := tx.VMForwards(g.VMID, baadal.ForwardVNC)
+	if err != nil || len(led) == 0 { // made before there was a NAT box
+		return err
+	}
+	g.Address = net.JoinHostPort(s.opt.NAT.Public, strconv.Itoa(led[0].PublicPort))
+	g.Open = g.Open && led[0].Applied
+	return nil
 }
 
 // vncGrant finds a VM's grant for somebody who may do this with it.
@@ -65,7 +81,6 @@ func vncGrant(tx *store.Tx, a baadal.Actor, action baadal.Action, ref string) (v
 // GrantVNC lets a VNC client see a VM for a while. The password is returned this
 // once.
 func (s *Service) GrantVNC(ctx context.Context, a baadal.Actor, ref string, in baadal.VNCGrantCreate) (g baadal.VNCGrant, err error) {
-	var password string
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
 		vm, err := tx.VMByRef(ref, a.Sees(baadal.ActionVMRead))
 		if err != nil {
@@ -88,18 +103,43 @@ func (s *Service) GrantVNC(ctx context.Context, a baadal.Actor, ref string, in b
 		if err := baadal.CheckVNCGrantTime(long, settings.Duration(baadal.SettingVNCLongest)); err != nil {
 			return err
 		}
-		password = newVNCPassword()
+		password := newVNCPassword()
 		g = baadal.VNCGrant{VMID: vm.ID, VM: vm.Name, ByID: a.User.ID, Password: password, Controller: s.opt.VNCAddress, ExpiresAt: tx.Now().Add(long)}
 		if err := tx.AddVNCGrant(&g, tx.Now().Add(newVNC), settings.Int(baadal.SettingVNCPerDay)); err != nil {
 			return err
 		}
-		if g, err = tx.VNCGrant(vm.ID); err != nil {
+		if err := s.leadVNC(tx, vm, g); err != nil {
 			return err
 		}
+		if g, err = s.readVNC(tx, vm); err != nil {
+			return err
+		}
+		g.Password = password
 		return vncEvent(tx, a, vm, "VNC grant made", g)
 	})
-	hidePassword(&g)
-	g.Password = password
+	return g, err
+}
+
+// leadVNC has the NAT box, if there is one, lead the VM's own port of its public
+// address to this controller until the grant ends.
+func (s *Service) leadVNC(tx *store.Tx, vm baadal.VM, g baadal.VNCGrant) error {
+	if s.opt.NAT.Public == "" {
+		return nil
+	}
+	f := baadal.Forward{
+		VMID: vm.ID, Service: baadal.ForwardVNC, Protocol: baadal.TCP, PublicPort: vm.VNCPort, Target: g.Controller, Port: vm.VNCPort,
+		ExpiresAt: g.ExpiresAt, ByID: g.ByID,
+	}
+	return tx.AddForward(&f, vm.VNCPort, vm.VNCPort)
+}
+
+// readVNC returns a VM's grant as people see it.
+func (s *Service) readVNC(tx *store.Tx, vm baadal.VM) (baadal.VNCGrant, error) {
+	g, err := tx.VNCGrant(vm.ID)
+	if err != nil {
+		return g, err
+	}
+	err = s.presentVNC(tx, &g)
 	return g, err
 }
 
@@ -134,12 +174,20 @@ func (s *Service) ExtendVNC(ctx context.Context, a baadal.Actor, ref string, in 
 		if err := tx.ExtendVNCGrant(old.ID, end); err != nil {
 			return err
 		}
-		if g, err = tx.VNCGrant(vm.ID); err != nil {
+		led, err := tx.VMForwards(vm.ID, baadal.ForwardVNC)
+		if err != nil {
+			return err
+		}
+		for i := range led {
+			if err := tx.ExtendForward(&led[i], end); err != nil {
+				return err
+			}
+		}
+		if g, err = s.readVNC(tx, vm); err != nil {
 			return err
 		}
 		return vncEvent(tx, a, vm, "VNC grant extended", g)
 	})
-	hidePassword(&g)
 	return g, err
 }
 

@@ -170,3 +170,62 @@ func TestVNCScreen(t *testing.T) {
 	_, err = c.VNCScreen(ctx, g.ID, "")
 	refused(t, err, baadal.NotFound, "no_vnc_grant")
 }
+
+// With a NAT box the address is the box's, which leads to the controller as long
+// as the grant lives.
+func TestVNCGrantThroughNAT(t *testing.T) {
+	t.Parallel()
+	c, h, vm := viewers(t)
+	ctx := t.Context()
+	c.Service = service.New(c.db, c.queue, service.Options{Consoles: console.New(h), VNCAddress: "10.0.0.3", NAT: service.NAT{Public: "203.0.113.1"}})
+	led := func(want ...string) {
+		t.Helper()
+		c.view(t, func(tx *store.Tx) error {
+			all, err := tx.VMForwards(vm.ID, baadal.ForwardVNC)
+			var got []string
+			for _, f := range all {
+				got = append(got, fmt.Sprintf("%d to %s:%d for %s", f.PublicPort, f.Target, f.Port, f.ExpiresAt.Sub(tx.Now())))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("the NAT box leads %q, want %q", got, want)
+			}
+			return err
+		})
+	}
+	g, err := c.GrantVNC(ctx, c.orgadmin, "web", baadal.VNCGrantCreate{})
+	if err != nil || g.Address != fmt.Sprintf("203.0.113.1:%d", vm.VNCPort) || len(g.Password) != 8 {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	led(fmt.Sprintf("%d to 10.0.0.3:%d for 30m0s", vm.VNCPort, vm.VNCPort))
+	open := func(want bool) {
+		t.Helper()
+		if now, err := c.VNCGrant(ctx, c.orgadmin, "web"); err != nil || now.Open != want || now.Address != g.Address {
+			t.Errorf("%+v, %v", now, err)
+		}
+	}
+	c.update(t, func(tx *store.Tx) error { return tx.SetVNCOpen(g.ID, "10.0.0.3", "") })
+	open(false) // the NAT box does not have it yet
+	c.update(t, func(tx *store.Tx) error {
+		state, err := tx.NATState()
+		if err != nil {
+			return err
+		}
+		_, err = tx.SetNATState(state.Revision, "")
+		return err
+	})
+	open(true)
+	if _, err := c.ExtendVNC(ctx, c.orgadmin, "web", baadal.VNCGrantExtend{Seconds: 3600}); err != nil {
+		t.Fatal(err)
+	}
+	led(fmt.Sprintf("%d to 10.0.0.3:%d for 1h0m0s", vm.VNCPort, vm.VNCPort))
+	c.clock.forward(30 * time.Second)
+	c.update(t, func(tx *store.Tx) error { // another controller takes over
+		_, err := tx.HoldVNCGrant(g.ID, "10.0.0.4", tx.Now().Add(time.Minute))
+		return err
+	})
+	led(fmt.Sprintf("%d to 10.0.0.4:%d for 59m30s", vm.VNCPort, vm.VNCPort))
+	if err := c.EndVNC(ctx, c.orgadmin, "web"); err != nil {
+		t.Fatal(err)
+	}
+	led()
+}

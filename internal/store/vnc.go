@@ -108,7 +108,10 @@ func (tx *Tx) ExtendVNCGrant(id int64, end time.Time) error {
 // EndVNCGrants ends the grant of a VM, if one lives, and says whether.
 func (tx *Tx) EndVNCGrants(vmID int64) (bool, error) {
 	n, err := tx.endVNC(`vm_id = $2`, vmID)
-	return n > 0, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.EndForwards(baadal.ForwardVNC, vmID)
 }
 
 // VNCGrantsDue counts the grants whose time is over and that nobody has ended.
@@ -143,7 +146,28 @@ func (tx *Tx) HoldVNCGrant(id int64, controller string, until time.Time) (bool, 
 	if err != nil {
 		return false, fmt.Errorf("hold VNC grant: %w", err)
 	}
-	return n > 0, nil
+	if n == 0 {
+		return false, nil
+	}
+	return true, tx.leadVNC(id, controller)
+}
+
+// leadVNC has the NAT box, if it leads the grant's clients, lead them to this
+// controller.
+func (tx *Tx) leadVNC(id int64, controller string) error {
+	const elsewhere = `service = 'vnc' AND vm_id = (SELECT vm_id FROM vnc_grants WHERE id = $1) AND target <> $2`
+	n, err := tx.count(`SELECT COUNT(*) FROM forwards WHERE `+elsewhere, id, controller)
+	if err != nil || n == 0 {
+		return err
+	}
+	revision, err := tx.touchNAT()
+	if err != nil {
+		return err
+	}
+	if _, err := tx.exec(`UPDATE forwards SET target = $2, revision = $3, generation = generation + 1 WHERE `+elsewhere, id, controller, revision); err != nil {
+		return fmt.Errorf("lead VNC clients to another controller: %w", err)
+	}
+	return nil
 }
 
 // SetVNCOpen notes whether the clients of a grant that the controller holds can
