@@ -213,3 +213,53 @@ func TestForwardEndsWithoutController(t *testing.T) {
 	}
 	remove(ctx, t, vm.Name)
 }
+
+// TestNATBoxDies cuts the NAT box off, and takes its power, in the middle of
+// creates and deletes: tasks never wait for it, and soon after it is back it
+// leads to what there is now and to nothing that is gone.
+func TestNATBoxDies(t *testing.T) {
+	ctx := begin(t)
+	const pool = "203.0.113.20-203.0.113.27"
+	if _, err := cloud.Client.AddPublics(ctx, baadal.PublicRange{Range: pool}, baadal.ChangeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := theLab.SSHPublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := func(name string) baadal.VM {
+		t.Helper()
+		return create(ctx, t, baadal.VMCreate{Name: name, Public: true, SSHKeys: []string{key}})
+	}
+	vms := []baadal.VM{public("natkept")}
+	reached := func(what string, vm baadal.VM) {
+		t.Helper()
+		if _, err := cloud.WaitAnswer(ctx, vm.UUID); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 40*time.Second, what+" reached from outside", reachable(ctx, vm.Public, 22))
+	}
+	for _, turn := range []struct {
+		name       string
+		harm, heal func(context.Context, string) error
+	}{{"cut", theLab.Cut, theLab.Heal}, {"rebooted", theLab.Kill, theLab.Boot}} {
+		t.Log(turn.name)
+		gone := public("natgone-" + turn.name)
+		reached("the VM that will go", gone)
+		mustLab(t, turn.harm(ctx, lab.NAT))
+		begun := time.Now()
+		remove(ctx, t, gone.UUID)
+		fresh := public("natfresh-" + turn.name)
+		t.Logf("deleted one and created one in %s without the box", time.Since(begun).Round(10*time.Millisecond))
+		time.Sleep(5 * time.Second)
+		mustLab(t, turn.heal(ctx, lab.NAT))
+		reached("the VM made meanwhile", fresh)
+		reached("the one that stayed", vms[0])
+		eventually(t, 20*time.Second, "the deleted one closed", closed(ctx, gone.Public, 22))
+		vms = append(vms, fresh)
+	}
+	removeAll(ctx, t, vms)
+	if _, err := cloud.Client.RemovePublics(ctx, baadal.PublicRange{Range: pool}, baadal.ChangeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

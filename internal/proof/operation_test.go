@@ -159,7 +159,7 @@ var notOfAVM = map[string]string{
 	"snapshot.schedule": "changes no VM, only what a loop asks for", "backup.schedule": "changes no VM, only what a loop asks for",
 	"backup.verify": "about a backup", "backup.delete": "about a backup",
 	"host.*": "another noun", "datastore.*": "another noun", "template.*": "another noun", "network.*": "another noun", "user.*": "another noun", "affinity.*": "another noun", "vnc.*": "another noun",
-	"public.*": "another noun", "forward.*": "another noun", "task.*": "another noun", "token.*": "another noun", "audit.*": "another noun", "setting.*": "another noun", "event.*": "another noun",
+	"public.*": "another noun", "secgroup.*": "another noun", "forward.*": "another noun", "task.*": "another noun", "token.*": "another noun", "audit.*": "another noun", "setting.*": "another noun", "event.*": "another noun",
 	"upload": "of a file", "self": "oneself",
 
 	string(baadal.TaskVMCreate): "makes one", string(baadal.TaskVMImport): "makes one", string(baadal.TaskVMLaunch): "makes one", string(baadal.TaskVMAdopt): "makes one",

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,26 +17,26 @@ import (
 // many changes as one, and failures are tried again.
 func TestBoxes(t *testing.T) {
 	bubble(t, simulator.Config{}, func(t *testing.T, c *cloud) {
-		var slow, soon, fails int
+		var slow, soon, fails atomic.Int64
 		opt := rarely
 		opt.Boxes, opt.BoxCalm = time.Minute, 200*time.Millisecond
 		c.loops = reconcile.New(c.db, reconcile.Systems{
 			Hypervisor: c.world.Hypervisor(), Alive: c.world.Prober().Alive, Usage: c.world.Disks().Usage, DiskSizes: c.world.Disks().DiskSizes, Answers: c.world.Guests().Answers,
 			Boxes: []reconcile.Box{
-				{Name: "slow", Sync: func(context.Context) error { slow++; return nil }},
-				{Name: "soon", Soon: true, Sync: func(context.Context) error { soon++; return nil }},
-				{Name: "away", Sync: func(context.Context) error { fails++; return errors.New("away") }},
+				{Name: "slow", Sync: func(context.Context) error { slow.Add(1); return nil }},
+				{Name: "soon", Soon: true, Sync: func(context.Context) error { soon.Add(1); return nil }},
+				{Name: "away", Sync: func(context.Context) error { fails.Add(1); return errors.New("away") }},
 			},
 		}, opt)
 		c.loops.Start(context.Background())
-		counts := func(wantSlow, wantSoon int) {
+		counts := func(wantSlow, wantSoon int64) {
 			t.Helper()
-			if slow != wantSlow || soon != wantSoon || fails != wantSlow {
-				t.Errorf("%d slow, %d soon, %d failed; want %d, %d", slow, soon, fails, wantSlow, wantSoon)
+			if slow.Load() != wantSlow || soon.Load() != wantSoon || fails.Load() != wantSlow {
+				t.Errorf("%d slow, %d soon, %d failed; want %d, %d", slow.Load(), soon.Load(), fails.Load(), wantSlow, wantSoon)
 			}
 		}
 		pass(time.Second)
-		soon = 1 // the other loops saw hosts and the datastore for the first time
+		soon.Store(1) // the other loops saw hosts and the datastore for the first time
 		vm := c.row(t, "host1", "a", baadal.VMRunning)
 		for range 10 {
 			c.happen(t, vm)
