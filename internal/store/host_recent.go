@@ -31,20 +31,19 @@ type hostCache struct {
 func (tx *Tx) RecentHosts() (all []baadal.Host, exact bool, err error) {
 	c := &tx.db.hosts
 	c.mu.Lock()
-	if time.Since(c.at) < recentFor {
+	if tx.Now().Sub(c.at) < recentFor {
 		all = slices.Clone(c.all)
 	}
 	c.mu.Unlock()
 	if all != nil {
 		return all, false, nil
 	}
-	begun := time.Now()
 	if all, err = tx.AllHosts(); err != nil || len(all) < recentFrom {
 		return all, true, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at, c.all = begun, slices.Clone(all)
+	c.at, c.all = tx.Now(), slices.Clone(all)
 	return all, true, nil
 }
 

@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"baadal"
 	"baadal/internal/store"
@@ -13,7 +15,10 @@ import (
 // the one that matters is put right.
 func TestRecentHosts(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, db *store.DB) {
+	storetest.EachDSN(t, func(t *testing.T, dsn string) {
+		var later atomic.Int64 // it is always the same moment, until a look is to be old
+		begun := time.Now()
+		db := storetest.OpenDSN(t, store.Config{DSN: dsn, Now: func() time.Time { return begun.Add(time.Duration(later.Load())) }})
 		w := newWorld(t, db, 10)
 		recent := func() (all []baadal.Host, exact bool) {
 			t.Helper()
@@ -67,6 +72,10 @@ func TestRecentHosts(t *testing.T) {
 		}
 		if again, exact := recent(); exact || claimed(again) != vm.RAMMiB {
 			t.Errorf("the next one finds %d MiB claimed, exact %t", claimed(again), exact)
+		}
+		later.Store(int64(time.Second))
+		if again, exact := recent(); !exact || claimed(again) != vm.RAMMiB {
+			t.Errorf("a second later: exact %t, %d MiB claimed", exact, claimed(again))
 		}
 		last := all[len(all)-1]
 		update(t, db, func(tx *store.Tx) error { return tx.DeleteHost(last.ID) })
