@@ -113,8 +113,9 @@ func persist(ctx context.Context, t *testing.T, name string, present bool, call 
 		case e != nil && e.TaskID != 0:
 			id = e.TaskID
 		case e != nil && (e.Kind == baadal.Conflict || e.Kind == baadal.NotFound):
-			_, err := cloud.Client.VM(ctx, name)
-			if present && err == nil || !present && baadal.KindOf(err) == baadal.NotFound {
+			vm, err := cloud.Client.VM(ctx, name)
+			gone := baadal.KindOf(err) == baadal.NotFound || err == nil && vm.State == baadal.VMDeleted
+			if present && err == nil && !gone || !present && gone {
 				return // an earlier try went through
 			}
 			t.Logf("%s again: %s: %s", name, e.Code, baadal.Message(e))
