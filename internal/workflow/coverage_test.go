@@ -19,7 +19,7 @@ import (
 // suites are all lists of cases, by the name of the function that makes each.
 var suites = map[string]func() []tasktest.Case{
 	"cases": cases, "editCases": editCases, "diskCases": diskCases, "snapshotCases": snapshotCases, "migrateCases": migrateCases, "cloneCases": cloneCases,
-	"backupCases": backupCases, "cdromCases": cdromCases, "chainCases": chainCases, "imageCases": imageCases, "moveCases": moveCases, "networkCases": networkCases,
+	"backupCases": backupCases, "cdromCases": cdromCases, "chainCases": chainCases, "imageCases": imageCases, "moveCases": moveCases, "networkCases": networkCases, "nicCases": nicCases,
 }
 
 // partOfAnother are kinds whose tasks only another one makes: its cases run them.
