@@ -66,7 +66,7 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 		w.systems.Names = openDNS(cfg.DNS, pool)
 	}
 	if cfg.NAT.Address != "" {
-		box := baadal.Host{ID: -2, Name: "the NAT box", Address: cfg.NAT.Address, SSHUser: cfg.NAT.User, HostKey: cfg.NAT.HostKey}
+		box := baadal.Host{ID: -3, Name: "the NAT box", Address: cfg.NAT.Address, SSHUser: cfg.NAT.User, HostKey: cfg.NAT.HostKey}
 		w.systems.NAT = nat.New(pool, box, nat.Options{Table: cfg.NAT.Table, Interface: cfg.NAT.Interface, Public: netip.MustParseAddr(cfg.NAT.Public)})
 		w.public = cfg.NAT.Public
 	}
