@@ -34,9 +34,13 @@ func (l *Lab) bringUp(ctx context.Context, s *state, node string) error {
 			func(ctx context.Context) error { return l.run(ctx, node, "/etc/restart-dnsmasq") })
 	}
 	if hostNumber(node) > 0 {
-		jobs = append(jobs,
-			func(ctx context.Context) error { return l.startHostSwitch(ctx, node) },
-			func(ctx context.Context) error { return l.startLibvirtd(ctx, node) })
+		jobs = append(jobs, func(ctx context.Context) error {
+			// A guest that came before the switch is ready would lose its port.
+			if err := l.startHostSwitch(ctx, node); err != nil {
+				return err
+			}
+			return l.startLibvirtd(ctx, node)
+		})
 	}
 	return together(ctx, jobs...)
 }

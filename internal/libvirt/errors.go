@@ -38,6 +38,7 @@ var byWords = []struct {
 	{`is already running`, reason{baadal.Conflict, "domain_active", "it is active already"}},
 	{`is already active`, reason{baadal.Conflict, "domain_active", "it is active already"}},
 	{`internal snapshot for disk`, reason{baadal.Conflict, "disk_format", "a disk of it is not a qcow2 image: it cannot be snapshotted"}},
+	{`Cannot get interface MTU`, reason{baadal.Conflict, "bridge_missing", "its bridge for VMs is not there: is Open vSwitch running?"}},
 	{`Cannot access storage file`, reason{baadal.Conflict, "disk_missing", "its disk cannot be read: is the datastore mounted on the host?"}},
 	{`Cannot access backing file`, reason{baadal.Conflict, "template_missing", "the template under its disk cannot be read: is the datastore mounted on the host?"}},
 	{`No space left on device`, reason{baadal.Exhausted, "host_full", "no space is left on the host, or on a datastore of its disks"}},
