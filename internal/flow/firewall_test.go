@@ -38,8 +38,10 @@ func TestFirewall(t *testing.T) {
 	m.plug("a0", macA, uuidA, 10)
 	m.plug("b0", macB, uuidB, 10)
 	rules := []baadal.SecRule{
-		{Direction: "in", Protocol: "tcp", First: 22, Last: 22, Peer: "192.168.10.0/24"}, {Direction: "in", Protocol: "udp", First: 5000, Last: 5003},
-		{Direction: "in", Protocol: "icmp"}, {Direction: "out", Protocol: "tcp", First: 443, Last: 443},
+		{Direction: "in", Protocol: "tcp", First: 22, Last: 22, Peer: "192.168.10.0/24"},
+		{Direction: "in", Protocol: "udp", First: 5000, Last: 5003},
+		{Direction: "in", Protocol: "icmp"},
+		{Direction: "out", Protocol: "tcp", First: 443, Last: 443},
 	}
 	read := func(macs []string) (baadal.FlowPolicy, error) {
 		p, err := read(macs)
