@@ -262,4 +262,10 @@ func TestNATBoxDies(t *testing.T) {
 	if _, err := cloud.Client.RemovePublics(ctx, baadal.PublicRange{Range: pool}, baadal.ChangeOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, 20*time.Second, "the box led nowhere", func() error {
+		if report := audit(ctx, t, false); len(report.Differences) > 0 {
+			return fmt.Errorf("%+v", report.Differences)
+		}
+		return nil
+	})
 }
