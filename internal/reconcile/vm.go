@@ -67,15 +67,30 @@ func (w *watcher) lookAt(ctx context.Context, uuid string) error {
 // judges reports whether what was seen on this host says anything about the VM:
 // not while it is created, deleted, or on another host; and a domain that is
 // missing while a task holds the VM is the task's business. One that migrates is
-// half on each of two hosts: until that task has ended, only it can tell.
+// half on each of two hosts: until that task has ended, only it can tell. And a
+// state that a task is bringing about is the task's to tell, so that the VM's
+// history has whose doing it was.
 func (w *watcher) judges(vm baadal.VM, state baadal.VMState, saved bool) bool {
 	if vm.State == state && vm.Saved() == saved || vm.State == baadal.VMInQueue || vm.State == baadal.VMDeleted || vm.State == baadal.VMUnknown {
 		return false
 	}
-	if vm.Task != nil && vm.Task.Kind == baadal.TaskVMMigrate && !vm.Task.State.Ended() {
-		return false
+	if vm.Task != nil && !vm.Task.State.Ended() {
+		aim, power := aims[vm.Task.Kind]
+		if vm.Task.Kind == baadal.TaskVMMigrate || power && aim == state {
+			return false
+		}
 	}
 	return vm.HostID == w.host.ID && (state != baadal.VMMissing || vm.Task == nil)
+}
+
+// aims are the states that the operations on a VM's power bring about.
+var aims = map[baadal.TaskKind]baadal.VMState{
+	baadal.TaskVMStart:    baadal.VMRunning,
+	baadal.TaskVMShutdown: baadal.VMOff,
+	baadal.TaskVMDestroy:  baadal.VMOff,
+	baadal.TaskVMSuspend:  baadal.VMPaused,
+	baadal.TaskVMResume:   baadal.VMRunning,
+	baadal.TaskVMSave:     baadal.VMOff,
 }
 
 // lookAgain is how long after an event of a VM that a task holds it is looked at

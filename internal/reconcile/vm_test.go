@@ -156,6 +156,28 @@ func TestMigratingIsNotJudged(t *testing.T) {
 	})
 }
 
+// TestWhatATaskBringsAboutIsItsToTell: the history has who suspended a VM, not
+// that the system saw it; anything else is noted while the task runs, and all of
+// it once the task has ended without a word.
+func TestWhatATaskBringsAboutIsItsToTell(t *testing.T) {
+	bubble(t, simulator.Config{}, func(t *testing.T, c *cloud) {
+		vm, other := c.vm(t, "host1", "suspended"), c.vm(t, "host1", "surprised")
+		k := c.hold(t, baadal.TaskVMSuspend, vm)
+		c.hold(t, baadal.TaskVMSuspend, other)
+		c.start(rarely)
+		pass(time.Second)
+		must(t, c.world.VirshSuspend("host1", vm.UUID))
+		must(t, c.world.VirshDestroy("host1", other.UUID))
+		pass(5 * time.Second)
+		c.wantState(t, vm, baadal.VMRunning)
+		c.wantState(t, other, baadal.VMOff)
+		c.update(t, func(tx *store.Tx) error { return tx.HurryTask(k.ID) })
+		c.endTask(t, k)
+		pass(2 * time.Second)
+		c.wantState(t, vm, baadal.VMPaused)
+	})
+}
+
 // endTask ends a task that is due, as a worker would.
 func (c *cloud) endTask(t *testing.T, k baadal.Task) {
 	t.Helper()
