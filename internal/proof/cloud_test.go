@@ -66,7 +66,7 @@ func connect(tb testing.TB, db *store.DB, world *simulator.World, opt task.Optio
 // open opens a folder with a database and a world in it, as it was left.
 func open(tb testing.TB, dir string, opt task.Options) (c *cloud, closeAll func()) {
 	tb.Helper()
-	db, err := store.Open(context.Background(), store.Config{DSN: "sqlite:" + filepath.Join(dir, "baadal.db")})
+	db, err := store.Open(context.Background(), store.Config{DSN: storetest.SQLiteIn(tb, dir)})
 	must(tb, err)
 	world, err := simulator.Open(simulator.Config{Dir: filepath.Join(dir, "world")})
 	must(tb, err)

@@ -130,7 +130,7 @@ func TestMigrationsKeepData(t *testing.T) {
 	if err != nil || len(files) != len(migrationData) {
 		t.Fatalf("%d migrations have data for %d: %v", len(files), len(migrationData), err)
 	}
-	storetest.EachDSN(t, func(t *testing.T, dsn string) {
+	storetest.EachBareDSN(t, func(t *testing.T, dsn string) {
 		for i, m := range migrationData {
 			migrateTo(t, dsn, files[:i])
 			if m.before != "" {
@@ -175,7 +175,7 @@ func migrateTo(t *testing.T, dsn string, files []string) {
 
 func TestMigrateTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
-	storetest.EachDSN(t, func(t *testing.T, dsn string) {
+	storetest.EachBareDSN(t, func(t *testing.T, dsn string) {
 		db, err := store.Open(t.Context(), store.Config{DSN: dsn})
 		if err != nil {
 			t.Fatal(err)
@@ -193,7 +193,7 @@ func TestMigrateTwiceChangesNothing(t *testing.T) {
 
 func TestNewerDatabaseIsRefused(t *testing.T) {
 	t.Parallel()
-	storetest.EachDSN(t, func(t *testing.T, dsn string) {
+	storetest.EachBareDSN(t, func(t *testing.T, dsn string) {
 		db, err := store.Open(t.Context(), store.Config{DSN: dsn})
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"baadal/internal/service"
 	"baadal/internal/simulator"
 	"baadal/internal/store"
+	"baadal/internal/store/storetest"
 	"baadal/internal/task"
 	"baadal/internal/task/tasktest"
 	"baadal/internal/workflow"
@@ -33,7 +34,7 @@ type cloud struct {
 // started.
 func open(tb testing.TB, dir string) *cloud {
 	tb.Helper()
-	db, err := store.Open(context.Background(), store.Config{DSN: "sqlite:" + filepath.Join(dir, "baadal.db")})
+	db, err := store.Open(context.Background(), store.Config{DSN: storetest.SQLiteIn(tb, dir)})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -8,9 +8,12 @@ package storetest
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"baadal/internal/store"
@@ -36,9 +39,21 @@ func Each(t *testing.T, test func(t *testing.T, db *store.DB)) {
 // EachDSN is Each for tests that open the database themselves, or twice.
 func EachDSN(t *testing.T, test func(t *testing.T, dsn string)) {
 	t.Helper()
+	eachDSN(t, SQLiteDSN, test)
+}
+
+// EachBareDSN is EachDSN for tests of the schema itself: nothing is in the
+// databases, and on SQLite there is no file.
+func EachBareDSN(t *testing.T, test func(t *testing.T, dsn string)) {
+	t.Helper()
+	eachDSN(t, bareSQLiteDSN, test)
+}
+
+func eachDSN(t *testing.T, sqlite func(testing.TB) string, test func(t *testing.T, dsn string)) {
+	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		test(t, SQLiteDSN(t))
+		test(t, sqlite(t))
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
@@ -74,8 +89,46 @@ func OpenDSN(t testing.TB, cfg store.Config) *store.DB {
 	return db
 }
 
-// SQLiteDSN names a database that does not exist yet.
+// SQLiteDSN names a database with the newest schema and nothing in it.
 func SQLiteDSN(t testing.TB) string {
+	t.Helper()
+	return SQLiteIn(t, t.TempDir())
+}
+
+// SQLiteIn names the database of a folder: the one that is there, or a new one
+// as SQLiteDSN has it.
+func SQLiteIn(t testing.TB, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "baadal.db")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		content, err := migrated()
+		if err == nil {
+			err = os.WriteFile(path, content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return "sqlite:" + path
+}
+
+// migrated is the file of a database with the newest schema. It is made once
+// for a test binary and copied: to migrate takes longer than most tests.
+var migrated = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "baadal-schema-")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "baadal.db")
+	db, err := store.Open(context.Background(), store.Config{DSN: "sqlite:" + path})
+	if err == nil {
+		err = db.Close() // the last connection writes the WAL into the file
+	}
+	content, rerr := os.ReadFile(path)
+	return content, errors.Join(err, rerr, os.RemoveAll(dir))
+})
+
+func bareSQLiteDSN(t testing.TB) string {
 	t.Helper()
 	return "sqlite:" + filepath.Join(t.TempDir(), "baadal.db")
 }
