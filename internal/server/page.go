@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -16,40 +17,38 @@ import (
 var pageFiles embed.FS
 
 // registerPages serves the home page, the documentation and the OpenAPI
-// document. All are rendered once, here: nothing in them depends on who asks.
+// document. Each is rendered once, when somebody asks for it first: nothing in
+// them depends on who asks.
 func (s *Server) registerPages() {
-	pages := template.Must(template.ParseFS(pageFiles, "page/*.html"))
-	static := func(pattern, contentType string, body []byte) {
-		s.mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", contentType)
-			_, _ = w.Write(body) // the client went away: nobody is left to tell
-		})
-	}
-	render := func(name string, data any) []byte {
-		var b bytes.Buffer
-		if err := pages.ExecuteTemplate(&b, name, data); err != nil {
-			panic("render " + name + ": " + err.Error())
-		}
-		return b.Bytes()
-	}
-	css, err := pageFiles.ReadFile("page/style.css")
-	if err != nil {
-		panic("read style.css: " + err.Error())
-	}
-	specJSON, err := json.MarshalIndent(s.api.OpenAPI(), "", "  ")
-	if err != nil {
-		panic("encode OpenAPI: " + err.Error())
-	}
-	specYAML, err := s.Spec()
-	if err != nil {
-		panic("encode OpenAPI: " + err.Error())
-	}
 	const html = "text/html; charset=utf-8"
-	static("/{$}", html, render("home.html", map[string]string{"Version": s.cfg.Version}))
-	static("/api", html, render("api.html", s.documentation()))
-	static("/style.css", "text/css; charset=utf-8", css)
-	static("/api/openapi.json", "application/openapi+json", specJSON)
-	static("/api/openapi.yaml", "application/openapi+yaml", specYAML)
+	s.page("/{$}", html, func() ([]byte, error) { return render("home.html", map[string]string{"Version": s.cfg.Version}) })
+	s.page("/api", html, func() ([]byte, error) { return render("api.html", s.documentation()) })
+	s.page("/style.css", "text/css; charset=utf-8", func() ([]byte, error) { return pageFiles.ReadFile("page/style.css") })
+	s.page("/api/openapi.json", "application/openapi+json", func() ([]byte, error) { return json.MarshalIndent(s.api.OpenAPI(), "", "  ") })
+	s.page("/api/openapi.yaml", "application/openapi+yaml", s.Spec)
+}
+
+// page serves what a function makes. That it fails is a fault of the program.
+func (s *Server) page(pattern, contentType string, body func() ([]byte, error)) {
+	once := sync.OnceValues(body)
+	s.mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, _ *http.Request) {
+		content, err := once()
+		if err != nil {
+			panic("make " + pattern + ": " + err.Error())
+		}
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(content) // the client went away: nobody is left to tell
+	})
+}
+
+func render(name string, data any) ([]byte, error) {
+	pages, err := template.ParseFS(pageFiles, "page/*.html")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says which file
+	}
+	var b bytes.Buffer
+	err = pages.ExecuteTemplate(&b, name, data)
+	return b.Bytes(), err //nolint:wrapcheck // it says which file
 }
 
 // documentation is the OpenAPI document as the page shows it.
