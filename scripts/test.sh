@@ -17,7 +17,7 @@ tests() {
 	phase=$1 packages=$2
 	shift 2
 	go run $gotestsum --no-color --format pkgname-and-test-fails --hide-summary skipped --jsonfile "bin/test-$phase.json" \
-		--rerun-fails=1 --rerun-fails-max-failures=3 --rerun-fails-abort-on-data-race --rerun-fails-report "bin/test-$phase.again" \
+		--rerun-fails=1 --rerun-fails-max-failures=5 --rerun-fails-abort-on-data-race --rerun-fails-report "bin/test-$phase.again" \
 		--packages "$packages" -- "$@"
 }
 

@@ -132,7 +132,7 @@ func testPower(t *testing.T, l *lab.Lab) {
 	if got := mustOutput(t, l, "host2", "ovs-vsctl", "list-ports", lab.HostBridge); got != "trunk0" {
 		t.Errorf("host2 came back with the ports %q", got)
 	}
-	for _, node := range []string{lab.NAT, "host3", "host02", ""} {
+	for _, node := range []string{lab.Switch, "host3", "host02", ""} {
 		if err := l.Kill(ctx, node); err == nil {
 			t.Errorf("%q was killed as a host", node)
 		}
