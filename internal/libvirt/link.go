@@ -31,13 +31,18 @@ type link struct {
 
 // open makes a connection of its own, within ConnectTimeout.
 func (h *Hypervisor) open(ctx context.Context, host baadal.Host) (*link, error) {
+	return h.openWith(ctx, host, func(c net.Conn) net.Conn { return c })
+}
+
+// openWith is open with a hand on what comes from libvirtd.
+func (h *Hypervisor) openWith(ctx context.Context, host baadal.Host, wrap func(net.Conn) net.Conn) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.opts.ConnectTimeout)
 	defer cancel()
 	raw, err := h.opts.Dial(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("connect to libvirtd: %w", err)
 	}
-	g := &guard{Conn: raw, done: make(chan struct{})}
+	g := &guard{Conn: wrap(raw), done: make(chan struct{})}
 	l := &link{
 		host: host, opts: &h.opts, rpc: golibvirt.NewWithDialer(g), conn: g,
 		facts: map[golibvirt.UUID]facts{}, consoles: map[string]bool{},

@@ -1,15 +1,20 @@
 package libvirt
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"image/png"
+	"net"
+	"sync"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket"
 
 	"baadal"
 )
@@ -21,10 +26,18 @@ const maxPicture = 64 << 20
 // off is Conflict.
 func (h *Hypervisor) Screenshot(ctx context.Context, host baadal.Host, uuid string) ([]byte, error) {
 	const op = "take a screenshot"
-	l, dom, err := h.lookup(ctx, host, uuid, op)
+	_, dom, err := h.lookup(ctx, host, uuid, op)
 	if err != nil {
 		return nil, err
 	}
+	// On a connection of its own: go-libvirt never tells libvirtd that it is done
+	// with a stream, and libvirtd keeps what it has open for one until the
+	// connection ends.
+	l, err := h.openWith(ctx, host, func(c net.Conn) net.Conn { return newOneStream(c) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	defer l.close()
 	raw, err := call(ctx, l, op, func(rpc *golibvirt.Libvirt) ([]byte, error) {
 		var b limited
 		_, err := rpc.DomainScreenshot(dom, &b, 0, 0)
@@ -41,6 +54,49 @@ func (h *Hypervisor) Screenshot(ctx context.Context, host baadal.Host, uuid stri
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
 	return out, nil
+}
+
+// oneStream is a connection that is silent once a stream on it has ended.
+// libvirtd sometimes tells a stream's end twice; go-libvirt listens to the first
+// only, and hands on the second with its lock held: for ever.
+type oneStream struct {
+	net.Conn
+	packets *bufio.Reader
+	left    int  // bytes of a packet that are still to be read
+	last    bool // that packet is the stream's end
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func newOneStream(c net.Conn) *oneStream {
+	return &oneStream{Conn: c, packets: bufio.NewReader(c), closed: make(chan struct{})}
+}
+
+// Read hands on what libvirtd says, as far as the end of the first stream.
+func (s *oneStream) Read(b []byte) (int, error) {
+	if s.left == 0 {
+		if s.last {
+			<-s.closed
+			return 0, net.ErrClosed
+		}
+		head, err := s.packets.Peek(minPacket)
+		if err != nil {
+			return 0, err //nolint:wrapcheck // io.EOF has to stay what it is
+		}
+		if s.left = int(binary.BigEndian.Uint32(head)); s.left < minPacket || s.left > maxPacket {
+			return 0, errPacketSize
+		}
+		s.last = s.left == minPacket && binary.BigEndian.Uint32(head[16:]) == socket.Stream && binary.BigEndian.Uint32(head[24:]) == socket.StatusContinue
+	}
+	n, err := s.packets.Read(b[:min(len(b), s.left)])
+	s.left -= n
+	return n, err //nolint:wrapcheck // io.EOF has to stay what it is
+}
+
+// Close ends it for whoever reads.
+func (s *oneStream) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close() //nolint:wrapcheck // its caller does not ask
 }
 
 // limited takes what fits and forgets the rest: a stream's writer must neither
