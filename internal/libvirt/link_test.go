@@ -65,7 +65,7 @@ func (c *relayed) Write(b []byte) (int, error) {
 func TestStuckDaemon(t *testing.T) {
 	t.Parallel()
 	r := &relay{socket: libvirttest.StartDaemon(t)}
-	h := newLocal(t, "", libvirt.Options{Dial: r.dial, CallTimeout: 600 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond, CheckInterval: 200 * time.Millisecond})
+	h := newLocal(t, "", libvirt.Options{Dial: r.dial, CallTimeout: 2 * time.Second, ConnectTimeout: 2 * time.Second, CheckInterval: 500 * time.Millisecond})
 	if _, err := h.Domains(t.Context(), testHost); err != nil {
 		t.Fatal(err)
 	}
@@ -82,14 +82,14 @@ func TestStuckDaemon(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	_, err := h.Domains(short, testHost)
-	if baadal.CodeOf(err) != "libvirt_timeout" || time.Since(began) > 500*time.Millisecond {
+	if baadal.CodeOf(err) != "libvirt_timeout" || time.Since(began) > 1500*time.Millisecond {
 		t.Errorf("with a deadline of 100 ms: %v after %s", err, time.Since(began))
 	}
 	if n := r.dials.Load(); n != 2 {
 		t.Errorf("%d connections: the caller's deadline cost one", n)
 	}
 	_, err = h.Domains(t.Context(), testHost)
-	if baadal.KindOf(err) != baadal.Unavailable || time.Since(began) > 2*time.Second {
+	if baadal.KindOf(err) != baadal.Unavailable || time.Since(began) > 8*time.Second {
 		t.Errorf("without deadline: %v after %s", err, time.Since(began))
 	}
 	select {
@@ -97,7 +97,7 @@ func TestStuckDaemon(t *testing.T) {
 		if baadal.KindOf(err) != baadal.Unavailable {
 			t.Errorf("Watch ended with %v", err)
 		}
-	case <-time.After(3 * time.Second):
+	case <-time.After(10 * time.Second):
 		t.Error("Watch does not notice that libvirtd is stuck")
 	}
 	_, err = h.Domains(t.Context(), testHost) // cannot even connect
@@ -136,7 +136,7 @@ func TestLostConnection(t *testing.T) {
 			if baadal.CodeOf(err) != "libvirt_lost" {
 				t.Errorf("Watch ended with %v", err)
 			}
-		case <-time.After(2 * time.Second):
+		case <-time.After(10 * time.Second):
 			t.Fatal("Watch does not notice the loss")
 		}
 	}
