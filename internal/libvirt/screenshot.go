@@ -10,6 +10,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"io"
 	"net"
 	"sync"
 
@@ -33,16 +34,19 @@ func (h *Hypervisor) Screenshot(ctx context.Context, host baadal.Host, uuid stri
 	// On a connection of its own: go-libvirt never tells libvirtd that it is done
 	// with a stream, and libvirtd keeps what it has open for one until the
 	// connection ends.
-	l, err := h.openWith(ctx, host, func(c net.Conn) net.Conn { return newOneStream(c) })
+	var stream *oneStream
+	l, err := h.openWith(ctx, host, func(c net.Conn) net.Conn {
+		stream = &oneStream{Conn: c, packets: bufio.NewReader(c), closed: make(chan struct{})}
+		return stream
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
 	defer l.close()
 	raw, err := call(ctx, l, op, func(rpc *golibvirt.Libvirt) ([]byte, error) {
-		var b limited
-		_, err := rpc.DomainScreenshot(dom, &b, 0, 0)
-		if b.Len() > 0 { // the client library cannot read the answer's end and says so
-			return b.Bytes(), nil
+		_, err := rpc.DomainScreenshot(dom, io.Discard, 0, 0)
+		if stream.content.Len() > 0 { // the client library cannot read the answer's end and says so
+			return stream.content.Bytes(), nil
 		}
 		return nil, err
 	})
@@ -56,41 +60,75 @@ func (h *Hypervisor) Screenshot(ctx context.Context, host baadal.Host, uuid stri
 	return out, nil
 }
 
-// oneStream is a connection that is silent once a stream on it has ended.
-// libvirtd sometimes tells a stream's end twice; go-libvirt listens to the first
-// only, and hands on the second with its lock held: for ever.
+// procScreenshot is the number of virDomainScreenshot in libvirt's protocol.
+const procScreenshot = 211
+
+// oneStream is a connection for one picture. It takes the picture out itself,
+// for go-libvirt relies on an order that libvirtd does not keep: data may come
+// before the answer to the call, which would be taken for the answer; and the
+// end may be told twice, which go-libvirt hands on with its lock held when
+// nobody listens any more, for ever.
 type oneStream struct {
 	net.Conn
 	packets *bufio.Reader
-	left    int  // bytes of a packet that are still to be read
-	last    bool // that packet is the stream's end
+	content limited
+	out     []byte // what go-libvirt is to read still
+	end     []byte // the packet that ends the stream, once it is here
+	replied bool   // the answer to the call was handed on
+	over    bool   // the end, too
 	once    sync.Once
 	closed  chan struct{}
 }
 
-func newOneStream(c net.Conn) *oneStream {
-	return &oneStream{Conn: c, packets: bufio.NewReader(c), closed: make(chan struct{})}
-}
-
-// Read hands on what libvirtd says, as far as the end of the first stream.
+// Read hands on everything but the stream, whose end comes last, and once.
 func (s *oneStream) Read(b []byte) (int, error) {
-	if s.left == 0 {
-		if s.last {
+	for len(s.out) == 0 {
+		switch {
+		case s.over:
 			<-s.closed
 			return 0, net.ErrClosed
+		case s.replied && s.end != nil:
+			s.out, s.over = s.end, true
+		default:
+			packet, err := s.next()
+			if err != nil {
+				return 0, err
+			}
+			s.sort(packet)
 		}
-		head, err := s.packets.Peek(minPacket)
-		if err != nil {
-			return 0, err //nolint:wrapcheck // io.EOF has to stay what it is
-		}
-		if s.left = int(binary.BigEndian.Uint32(head)); s.left < minPacket || s.left > maxPacket {
-			return 0, errPacketSize
-		}
-		s.last = s.left == minPacket && binary.BigEndian.Uint32(head[16:]) == socket.Stream && binary.BigEndian.Uint32(head[24:]) == socket.StatusContinue
 	}
-	n, err := s.packets.Read(b[:min(len(b), s.left)])
-	s.left -= n
-	return n, err //nolint:wrapcheck // io.EOF has to stay what it is
+	n := copy(b, s.out)
+	s.out = s.out[n:]
+	return n, nil
+}
+
+func (s *oneStream) next() ([]byte, error) {
+	head, err := s.packets.Peek(minPacket)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // io.EOF has to stay what it is
+	}
+	size := binary.BigEndian.Uint32(head)
+	if size < minPacket || size > maxPacket {
+		return nil, errPacketSize
+	}
+	packet := make([]byte, size)
+	_, err = io.ReadFull(s.packets, packet)
+	return packet, err //nolint:wrapcheck // io.EOF has to stay what it is
+}
+
+// sort looks at a packet's header: length, program, version, procedure, type,
+// serial, status, 4 bytes each.
+func (s *oneStream) sort(packet []byte) {
+	procedure, kind, status := binary.BigEndian.Uint32(packet[12:]), binary.BigEndian.Uint32(packet[16:]), binary.BigEndian.Uint32(packet[24:])
+	switch {
+	case kind == socket.Stream && status == socket.StatusContinue && len(packet) == minPacket:
+		s.end = packet
+	case kind == socket.Stream && status == socket.StatusContinue:
+		_, _ = s.content.Write(packet[minPacket:]) // it never fails
+	default:
+		s.out = packet
+		s.replied = s.replied || kind == socket.Reply && procedure == procScreenshot
+	}
 }
 
 // Close ends it for whoever reads.
@@ -99,8 +137,7 @@ func (s *oneStream) Close() error {
 	return s.Conn.Close() //nolint:wrapcheck // its caller does not ask
 }
 
-// limited takes what fits and forgets the rest: a stream's writer must neither
-// fail nor wait, or the connection stands still.
+// limited takes what fits and forgets the rest.
 type limited struct{ bytes.Buffer }
 
 // Write takes p as far as there is room.
