@@ -59,6 +59,9 @@ func (r *rules) firewall(nic baadal.FlowNIC) {
 		add(tableTrack, 110, fmt.Sprintf("%s,icmp6,icmp_type=%d", from, kind), forward)
 		add(tableTrack, 110, fmt.Sprintf("%s,icmp6,icmp_type=%d", to, kind), forward)
 	}
+	for _, kind := range []int{131, 132, 143} { // listens to a group: what follows connections takes it for broken
+		add(tableTrack, 110, fmt.Sprintf("%s,icmp6,icmp_type=%d", from, kind), forward)
+	}
 	closed := slices.ContainsFunc(nic.Rules, func(s baadal.SecRule) bool { return s.Direction == baadal.RuleOut })
 	for _, f := range families {
 		add(tableTrack, 100, from+","+f, track)

@@ -81,7 +81,8 @@ func TestFirewall(t *testing.T) {
 		{wire + "udp," + away + "udp_dst=5000", "trk,new", "pass"},
 		{wire + "udp,nw_src=192.168.10.1,nw_dst=192.168.10.12,udp_src=67,udp_dst=68", "trk,new", "pass"},
 		{wire + "icmp6,ipv6_src=fe80::1,ipv6_dst=fe80::2,icmpv6_type=135", "trk,new", "pass"},
-		{wire + "tcp6,ipv6_src=fe80::1,ipv6_dst=fe80::2,tcp_dst=22", "trk,new", "drop"}, // the rule is of IPv4
+		{in("b0") + "dl_src=a2:00:00:00:00:0b,dl_dst=33:33:00:00:00:16,icmp6,ipv6_src=fe80::a000:ff:fe00:b,ipv6_dst=ff02::16,icmpv6_type=143", "trk,inv", "pass"}, // listens to a group
+		{wire + "tcp6,ipv6_src=fe80::1,ipv6_dst=fe80::2,tcp_dst=22", "trk,new", "drop"},                                                                           // the rule is of IPv4
 		{fromB + "tcp," + back + "tcp_dst=443", "trk,new", "pass"},
 		{fromB + "tcp," + back + "tcp_dst=80", "trk,new", "drop"},
 		{fromB + "tcp," + back + "tcp_src=22", "trk,est,rpl", "pass"},
