@@ -18,6 +18,7 @@ type Network struct {
 	CIDR       string         `json:"cidr" doc:"Its subnet; empty if it has none yet."`
 	Gateway    string         `json:"gateway,omitempty"`
 	DNS        []string       `json:"dns,omitempty"`
+	IPv6Prefix string         `json:"ipv6_prefix,omitempty" doc:"A /64 beside the subnet. The IPv6 address of each NIC in the network follows from it and the NIC's MAC; the network's router gives it to the guests."`
 	Bridge     string         `json:"libvirt_network" doc:"The libvirt network on the hosts, ovs-net by default."`
 	Portgroup  string         `json:"portgroup" doc:"Its portgroup with the VLAN's tag, vlan<tag> by default."`
 	First      string         `json:"first" doc:"Lowest address for VMs."`

@@ -20,6 +20,8 @@ type NetworkCreate struct {
 	Last    string   `json:"last,omitempty" doc:"Last address for VMs; the last usable if empty."`
 	Bridge  string   `json:"libvirt_network,omitempty"`
 
+	IPv6Prefix string `json:"ipv6_prefix,omitempty" doc:"A /64 beside the subnet, global or unique local, e.g. 2001:db8:10::/64"`
+
 	VisibleToAll  *bool    `json:"visible_to_all,omitempty" doc:"Every organisation may use it; the default unless organisations are named. false without organisations: administrators only."`
 	Organisations []string `json:"organisations,omitempty" maxItems:"100" doc:"Names or ids of the only ones that may use it."`
 }
@@ -32,6 +34,8 @@ type NetworkEdit struct {
 	Gateway *string   `json:"gateway,omitempty" doc:"Empty for none."`
 	DNS     *[]string `json:"dns,omitempty" maxItems:"3"`
 	Bridge  *string   `json:"libvirt_network,omitempty" doc:"Only while no VM is in it."`
+
+	IPv6Prefix *string `json:"ipv6_prefix,omitempty" doc:"Empty for none. The IPv6 addresses of the NICs in the network follow at once."`
 
 	VisibleToAll  *bool     `json:"visible_to_all,omitempty" doc:"false, without organisations: administrators only."`
 	Organisations *[]string `json:"organisations,omitempty" maxItems:"100" doc:"Names or ids of the only ones that may use it from now on; VMs that are in it stay."`
@@ -82,6 +86,9 @@ func (c *NetworkCreate) Validate() (first, last netip.Addr, err error) {
 	if err := checkServers(c.DNS); err != nil {
 		return first, last, err
 	}
+	if err := checkIPv6Prefix(&c.IPv6Prefix); err != nil {
+		return first, last, err
+	}
 	if c.VisibleToAll == nil {
 		all := len(c.Organisations) == 0
 		c.VisibleToAll = &all
@@ -118,6 +125,13 @@ func (e *NetworkEdit) Validate() error {
 	}
 	if e.DNS != nil {
 		if err := checkServers(*e.DNS); err != nil {
+			return err
+		}
+	}
+	if e.IPv6Prefix != nil {
+		prefix := *e.IPv6Prefix
+		e.IPv6Prefix = &prefix
+		if err := checkIPv6Prefix(e.IPv6Prefix); err != nil {
 			return err
 		}
 	}

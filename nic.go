@@ -15,6 +15,7 @@ type NIC struct {
 	Network   string `json:"network" doc:"The security domain."`
 	VLAN      int    `json:"vlan"`
 	Address   string `json:"address"`
+	IPv6      string `json:"ipv6_address,omitempty" doc:"If the network has an IPv6 prefix: what follows from it and the MAC. The guest makes it itself when the network's router announces the prefix."`
 	MAC       string `json:"mac" doc:"It stays when the network is changed: the guest keeps its device."`
 
 	Actions map[string]Access `json:"actions,omitempty" doc:"What can be done with it now, and if not, why not."`
@@ -38,11 +39,12 @@ type NICChange struct {
 	Network string `json:"network" minLength:"1" doc:"Name or id of the security domain."`
 }
 
-// FindNIC finds a NIC by its number, address, MAC, or by its network's name.
+// FindNIC finds a NIC by its number, one of its addresses, its MAC, or by its
+// network's name.
 func FindNIC(all []NIC, ref string) (NIC, error) {
 	for i := range all {
 		n := &all[i]
-		if strconv.Itoa(n.Index) == ref || n.Address == ref || n.Network == ref || strings.EqualFold(n.MAC, ref) {
+		if strconv.Itoa(n.Index) == ref || n.Address == ref || n.Network == ref || strings.EqualFold(n.MAC, ref) || n.IPv6 != "" && n.IPv6 == ref {
 			return *n, nil
 		}
 	}

@@ -71,6 +71,7 @@ type VM struct {
 	VLAN        int    `json:"vlan"`
 	Address     string `json:"address" doc:"Private IPv4 address; empty once it was given back."`
 	MAC         string `json:"mac"`
+	IPv6        string `json:"ipv6_address,omitempty" doc:"Its IPv6 address, if its network has an IPv6 prefix: it follows from that and the MAC."`
 	DNSName     string `json:"dns_name,omitempty" doc:"Its name in the cloud's name service, if there is one."`
 	Public      string `json:"public_address,omitempty" doc:"Its own address on the outside, given by the NAT box."`
 

@@ -72,6 +72,7 @@ func (c *cli) showNetwork(n baadal.Network) {
 		{"Ranges", strings.Join(ranges, ", ")},
 		{"Gateway", n.Gateway},
 		{"DNS", strings.Join(n.DNS, ", ")},
+		{"IPv6 prefix", n.IPv6Prefix},
 		{"VMs", fmt.Sprint(n.VMs)},
 		{"On the hosts", fmt.Sprintf("libvirt network %s, portgroup %s", n.Bridge, dash(n.Portgroup))},
 		{"DHCP server", applied},
@@ -82,7 +83,9 @@ func (c *cli) showNetwork(n baadal.Network) {
 
 const networkCreateLong = `Create a network: a VLAN, a subnet, and a range of addresses for VMs. The
 built-in ones (Research, Private, Infrastructure) get theirs in the same way.
-The addresses of the gateway, the controller and the hosts are left out.
+The addresses of the gateway, the controller and the hosts are left out. With
+an IPv6 prefix, each VM has the address in it that follows from its MAC; the
+network's router announces the prefix.
 
     baadal network create lab --vlan 10 --cidr 192.168.10.0/24 --gateway 192.168.10.1
     baadal network create physics --vlan 11 --cidr 10.1.0.0/16 --org PHYSICS`
@@ -121,6 +124,7 @@ func (c *cli) networkCreateCommand() *cobra.Command {
 	f.StringArrayVar(&in.DNS, "dns", nil, "`address` of a name server; may be repeated")
 	f.StringVar(&in.First, "first", "", "first `address` for VMs (the subnet's tenth)")
 	f.StringVar(&in.Last, "last", "", "last `address` for VMs (the last usable)")
+	f.StringVar(&in.IPv6Prefix, "ipv6-prefix", "", "a `prefix` of IPv6 beside the subnet, as 2001:db8:10::/64")
 	f.StringVar(&in.Bridge, "libvirt-network", "", "libvirt network on the hosts (ovs-net)")
 	visible := visibilityFlags(cmd)
 	cmd.PreRunE = func(*cobra.Command, []string) (err error) {

@@ -53,8 +53,8 @@ func visibilityFlags(cmd *cobra.Command) func() (all *bool, organisations []stri
 	}
 }
 
-const networkEditLong = `Change a network: its name, who may use it, gateway and name servers at any
-time; VMs that are in it stay in it. VLAN and libvirt network change only while
+const networkEditLong = `Change a network: its name, who may use it, gateway, name servers and IPv6 prefix
+at any time; VMs that are in it stay in it. VLAN and libvirt network change only while
 no VM is in it, the subnet only while it has no addresses.
 
     baadal network edit lab --name physics --org PHYSICS --org CHEMISTRY
@@ -62,7 +62,7 @@ no VM is in it, the subnet only while it has no addresses.
 
 func (c *cli) networkEditCommand() *cobra.Command {
 	var in baadal.NetworkEdit
-	var name, cidr, gateway, bridge string
+	var name, cidr, gateway, prefix, bridge string
 	var vlan int
 	var dns []string
 	a := act[baadal.Network]{say: taskMessage[baadal.Network]("%s is edited")}
@@ -84,6 +84,7 @@ func (c *cli) networkEditCommand() *cobra.Command {
 		for flag, field := range map[string]func(){
 			"name": func() { in.Name = &name }, "vlan": func() { in.VLAN = &vlan }, "cidr": func() { in.CIDR = &cidr },
 			"gateway": func() { in.Gateway = &gateway }, "dns": func() { in.DNS = &dns }, "libvirt-network": func() { in.Bridge = &bridge },
+			"ipv6-prefix": func() { in.IPv6Prefix = &prefix },
 		} {
 			if cmd.Flags().Changed(flag) {
 				field()
@@ -97,6 +98,7 @@ func (c *cli) networkEditCommand() *cobra.Command {
 	f.StringVar(&cidr, "cidr", "", "another `subnet`, while it has no addresses")
 	f.StringVar(&gateway, "gateway", "", "`address` of the router; empty for none")
 	f.StringSliceVar(&dns, "dns", nil, "`address` of a name server; may be repeated")
+	f.StringVar(&prefix, "ipv6-prefix", "", "another `prefix` of IPv6 beside the subnet; empty for none")
 	f.StringVar(&bridge, "libvirt-network", "", "another libvirt network on the hosts, while no VM is in it")
 	dryRunFlag(cmd, &a.dryRun)
 	return cmd

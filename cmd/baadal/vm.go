@@ -122,6 +122,7 @@ func (c *cli) showVM(v baadal.VM) {
 		{"Why", v.Reason},
 		{"Task", taskRefText(v.Task)},
 		{"Address", strings.TrimSpace(v.Address + answered)},
+		{"IPv6 address", v.IPv6},
 		{"DNS name", v.DNSName},
 		{"Public address", v.Public},
 		{"Network", strings.TrimSuffix(fmt.Sprintf("%s, VLAN %d, MAC %s", v.Network, v.VLAN, v.MAC), ", MAC ")},
@@ -155,7 +156,11 @@ func nicsText(all []baadal.NIC) string {
 	var parts []string
 	for _, n := range all {
 		if n.Index > 0 {
-			parts = append(parts, fmt.Sprintf("%d: %s in %s, VLAN %d, MAC %s", n.Index, n.Address, n.Network, n.VLAN, n.MAC))
+			addresses := n.Address
+			if n.IPv6 != "" {
+				addresses += " and " + n.IPv6
+			}
+			parts = append(parts, fmt.Sprintf("%d: %s in %s, VLAN %d, MAC %s", n.Index, addresses, n.Network, n.VLAN, n.MAC))
 		}
 	}
 	return strings.Join(parts, "; ")

@@ -70,6 +70,7 @@ func (c *cli) nicListCommand() *cobra.Command {
 					{title: "Network", cell: func(n baadal.NIC) string { return n.Network }, min: 8},
 					{title: "VLAN", right: true, cell: func(n baadal.NIC) string { return strconv.Itoa(n.VLAN) }, drop: 2},
 					{title: "Address", cell: func(n baadal.NIC) string { return n.Address }},
+					{title: "IPv6", cell: func(n baadal.NIC) string { return dash(n.IPv6) }, drop: 3},
 					{title: "MAC", cell: func(n baadal.NIC) string { return n.MAC }, drop: 1},
 				},
 			}.show(c, all, false)

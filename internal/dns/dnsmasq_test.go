@@ -24,6 +24,7 @@ var (
 	web = baadal.NameRecord{Name: "web1.asha", IP: "192.168.10.11"}
 	sql = baadal.NameRecord{Name: "sql.asha", IP: "192.168.10.12"}
 	two = baadal.NameRecord{Name: "sql.asha", IP: "192.168.20.9"}
+	six = baadal.NameRecord{Name: "web1.asha", IP: "2001:db8:10:0:a000:ff:fe12:3456"}
 )
 
 // TestNames is what any name server of ours must do.
@@ -51,7 +52,7 @@ func TestNames(t *testing.T) {
 					t.Error(diff)
 				}
 			}
-			for _, list := range [][]baadal.NameRecord{{web, sql, two}, {web, sql, two}, {web, two}, {{Name: "new.asha", IP: web.IP}}} {
+			for _, list := range [][]baadal.NameRecord{{web, sql, two}, {web, sql, two}, {web, two}, {web, two, six}, {{Name: "new.asha", IP: web.IP}}} {
 				must(t, s.Apply(t.Context(), list))
 				holds(list...)
 			}
@@ -142,6 +143,35 @@ func TestApply(t *testing.T) {
 	if n := b.restarts(); n != 1 {
 		t.Errorf("%d restarts, want 1", n)
 	}
+}
+
+// TestBothFamilies: a name has addresses of IPv4 and of IPv6, and each of them
+// leads back to it, a local one too.
+func TestBothFamilies(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	s := b.dnsmasq()
+	local := baadal.NameRecord{Name: "sql.asha", IP: "fd00:ba:ada1:10:a000:ff:fe12:3457"}
+	answers := func(r baadal.NameRecord, family, want, name string) {
+		t.Helper()
+		got, err := b.resolver().LookupNetIP(t.Context(), family, r.Name+"."+domain+".")
+		if text := fmt.Sprint(got); text != want {
+			t.Errorf("%s is at %s (%s), want %s: %v", r.Name, text, family, want, err)
+		}
+		names, err := b.resolver().LookupAddr(t.Context(), r.IP)
+		if text := strings.Join(names, " "); text != name {
+			t.Errorf("%s is %q, want %q: %v", r.IP, text, name, err)
+		}
+	}
+	must(t, s.Apply(t.Context(), []baadal.NameRecord{web, six, sql, local}))
+	answers(web, "ip4", "["+web.IP+"]", "web1.asha."+domain+".")
+	answers(six, "ip6", "["+six.IP+"]", "web1.asha."+domain+".")
+	answers(sql, "ip4", "["+sql.IP+"]", "sql.asha."+domain+".")
+	answers(local, "ip6", "["+local.IP+"]", "sql.asha."+domain+".")
+	must(t, s.Apply(t.Context(), []baadal.NameRecord{web, sql}))
+	answers(web, "ip4", "["+web.IP+"]", "web1.asha."+domain+".")
+	answers(six, "ip6", "[]", "")
+	answers(local, "ip6", "[]", "")
 }
 
 // TestApplyMends: whatever was done to the box by hand, the next Apply puts right.

@@ -31,11 +31,12 @@ type machine struct {
 }
 
 const (
-	bridge = "br0"
-	macA   = "A2:00:00:00:00:0A"
-	macB   = "A2:00:00:00:00:0B"
-	uuidA  = "11111111-1111-4111-8111-111111111111"
-	uuidB  = "22222222-2222-4222-8222-222222222222"
+	bridge  = "br0"
+	macA    = "A2:00:00:00:00:0A"
+	globalA = "2001:db8::a000:ff:fe00:a" // what follows from it in the network's prefix
+	macB    = "A2:00:00:00:00:0B"
+	uuidA   = "11111111-1111-4111-8111-111111111111"
+	uuidB   = "22222222-2222-4222-8222-222222222222"
 )
 
 func newMachine(t *testing.T) *machine {
@@ -145,7 +146,7 @@ func read(macs []string) (p baadal.FlowPolicy, err error) {
 	for _, m := range macs {
 		switch m {
 		case macA:
-			p.NICs = append(p.NICs, baadal.FlowNIC{VM: uuidA, MAC: m, VLAN: 10, Addresses: []string{"192.168.10.11", "2001:db8::11"}})
+			p.NICs = append(p.NICs, baadal.FlowNIC{VM: uuidA, MAC: m, VLAN: 10, Addresses: []string{"192.168.10.11", globalA}})
 		case macB:
 			p.NICs = append(p.NICs, baadal.FlowNIC{VM: uuidB, MAC: m, VLAN: 10, Addresses: []string{"192.168.10.12"}})
 		}
@@ -208,20 +209,28 @@ func TestWhatPasses(t *testing.T) {
 		a + own + "icmp6,ipv6_src=" + ll + ",ipv6_dst=ff02::1,icmpv6_type=137":                                    "drop",
 		a + own + "icmp6,ipv6_src=" + ll + ",ipv6_dst=ff02::1,icmpv6_type=136,nd_target=" + ll:                    "pass",
 		a + own + "icmp6,ipv6_src=" + ll + ",ipv6_dst=ff02::1,icmpv6_type=136,nd_target=" + foreign:               "drop",
-		a + own + "tcp6,ipv6_src=2001:db8::11,ipv6_dst=2001:db8::12,tp_dst=22":                                    "pass",
+		a + own + "icmp6,ipv6_src=" + ll + ",ipv6_dst=ff02::2,icmpv6_type=133":                                    "pass", // asks for a router
+		a + own + "tcp6,ipv6_src=" + globalA + ",ipv6_dst=2001:db8::12,tp_dst=22":                                 "pass",
 		a + own + "tcp6,ipv6_src=2001:db8::12,ipv6_dst=2001:db8::13,tp_dst=22":                                    "drop",
+		a + own + "tcp6,ipv6_src=2001:db8:0:1:a000:ff:fe00:a,ipv6_dst=2001:db8::13,tp_dst=22":                     "drop", // in another prefix
+		a + own + "icmp6,ipv6_src=" + ll + ",ipv6_dst=ff02::1,icmpv6_type=136,nd_target=" + globalA:               "pass",
+		a + own + "icmp6,ipv6_src=" + globalA + ",ipv6_dst=ff02::1,icmpv6_type=136,nd_target=2001:db8::12":        "drop",
+		a + own + "icmp6,ipv6_dst=ff02::1,icmpv6_type=135,nd_target=" + globalA:                                   "pass",
+		a + own + "icmp6,ipv6_dst=ff02::1,icmpv6_type=135,nd_target=2001:db8::12":                                 "drop",
 		a + own + "icmp6,ipv6_dst=ff02::1,icmpv6_type=135,nd_target=" + ll:                                        "pass",
 		a + own + "icmp6,ipv6_dst=ff02::1,icmpv6_type=135,nd_target=" + foreign:                                   "drop",
 		a + own + "dl_vlan=20,ip,nw_src=192.168.10.11,nw_dst=192.168.10.12":                                       "drop", // out of its VLAN
-		a + own + "dl_type=0x88cc":                                                                                    "drop",
-		in("b0") + own + "ip,nw_src=192.168.10.11,nw_dst=192.168.10.12":                                               "drop", // as A, from B's port
-		in("up0") + own + "dl_vlan=10,udp,nw_src=192.168.10.1,nw_dst=192.168.10.12,udp_src=67,udp_dst=68":             "pass", // the way out
-		in("up0") + "dl_src=02:00:00:00:00:99,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=20,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2": "pass", // others' VLANs
-		in("other20") + "dl_src=02:00:00:00:00:20,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2":        "pass", // others' VMs there
-		in("other10") + "dl_src=02:00:00:00:00:10,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2":        "drop", // others' VMs in our VLAN
-		in("liar") + "dl_src=a2:00:00:00:00:0c,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=192.168.10.11,nw_dst=10.0.0.2":      "drop", // one of ours, with a NIC that nobody knows
-		"in_port=LOCAL,dl_src=02:00:00:00:00:98,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2":          "drop",
-		"in_port=99,dl_src=a2:00:00:00:00:0a,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=192.168.10.11,nw_dst=192.168.10.12":   "drop", // a port that nobody knows
+		a + own + "dl_type=0x88cc":                                      "drop",
+		in("b0") + own + "ip,nw_src=192.168.10.11,nw_dst=192.168.10.12": "drop", // as A, from B's port
+		in("b0") + "dl_src=a2:00:00:00:00:0b,dl_dst=a2:00:00:00:00:0a,tcp6,ipv6_src=2001:db8::a000:ff:fe00:b,ipv6_dst=2001:db8::1":         "drop", // its network has no prefix
+		in("up0") + "dl_src=02:00:00:00:00:99,dl_dst=33:33:00:00:00:01,dl_vlan=10,icmp6,ipv6_src=fe80::1,ipv6_dst=ff02::1,icmpv6_type=134": "pass", // the network's router
+		in("up0") + own + "dl_vlan=10,udp,nw_src=192.168.10.1,nw_dst=192.168.10.12,udp_src=67,udp_dst=68":                                  "pass", // the way out
+		in("up0") + "dl_src=02:00:00:00:00:99,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=20,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2":                      "pass", // others' VLANs
+		in("other20") + "dl_src=02:00:00:00:00:20,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2":                             "pass", // others' VMs there
+		in("other10") + "dl_src=02:00:00:00:00:10,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2":                             "drop", // others' VMs in our VLAN
+		in("liar") + "dl_src=a2:00:00:00:00:0c,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=192.168.10.11,nw_dst=10.0.0.2":                           "drop", // one of ours, with a NIC that nobody knows
+		"in_port=LOCAL,dl_src=02:00:00:00:00:98,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2":                               "drop",
+		"in_port=99,dl_src=a2:00:00:00:00:0a,dl_dst=ff:ff:ff:ff:ff:ff,ip,nw_src=192.168.10.11,nw_dst=192.168.10.12":                        "drop", // a port that nobody knows
 	}
 	for frame, want := range tests {
 		if got := m.verdict(frame); got != want {

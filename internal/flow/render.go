@@ -124,7 +124,7 @@ func (r *rules) nic(in string, nic baadal.FlowNIC, out string) {
 	allow(100, "udp,nw_src=0.0.0.0,nw_dst=255.255.255.255,tp_src=68,tp_dst=67") // asks for its address
 	allow(120, "icmp6,icmp_type=143,ipv6_src=::")                               // listens to groups before it has an address
 	r.add(tableIn, cookie, 105, port+",icmp6,icmp_type=136", "actions=drop")    // answers for nobody else
-	for _, a := range append([]string{linkLocal(hw)}, nic.Addresses...) {
+	for _, a := range append([]string{baadal.IPv6Address("fe80::/64", mac)}, nic.Addresses...) {
 		ip, err := netip.ParseAddr(a)
 		switch {
 		case err != nil:
@@ -145,12 +145,6 @@ func cookieOf(hw net.HardwareAddr) string {
 		n |= uint64(b) << (8 * (5 - i))
 	}
 	return fmt.Sprintf("%#x", n)
-}
-
-// linkLocal is the IPv6 address that follows from a MAC address.
-func linkLocal(hw net.HardwareAddr) string {
-	b := [16]byte{0xfe, 0x80, 8: hw[0] ^ 2, hw[1], hw[2], 0xff, 0xfe, hw[3], hw[4], hw[5]}
-	return netip.AddrFrom16(b).String()
 }
 
 // nicsOf finds NICs by their MAC address.

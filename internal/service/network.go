@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -205,6 +206,7 @@ func (s *Service) CreateNetwork(ctx context.Context, a baadal.Actor, in baadal.N
 			}
 		}
 		n.Name, n.VLAN, n.CIDR, n.Gateway, n.DNS, n.Bridge, n.Portgroup = in.Name, in.VLAN, in.CIDR, in.Gateway, slices.Clone(in.DNS), in.Bridge, baadal.Portgroup(in.VLAN)
+		n.IPv6Prefix = cmp.Or(in.IPv6Prefix, n.IPv6Prefix)
 		all, err := s.addresses(tx, &n, from, to, nil)
 		if err != nil {
 			return err
@@ -216,11 +218,11 @@ func (s *Service) CreateNetwork(ctx context.Context, a baadal.Actor, in baadal.N
 		if err := store(&n, all); err != nil {
 			return err
 		}
-		return s.withTask(tx, a, baadal.TaskNetworkApply, n, &t, opt, "created", map[string]any{"cidr": n.CIDR, "vlan": n.VLAN})
+		return s.withTask(tx, a, baadal.TaskNetworkApply, n, &t, opt, "created", madeOf(&n))
 	})
 	if isDryRun(err) {
 		return baadal.Change[baadal.Network]{Plan: &baadal.Plan{
-			Summary: fmt.Sprintf("make %s with VLAN %d and the addresses %s to %s", n.Name, n.VLAN, n.First, n.Last), Network: n.Name,
+			Summary: fmt.Sprintf("make %s with VLAN %d and the addresses %s to %s%s", n.Name, n.VLAN, n.First, n.Last, andPrefix(&n)), Network: n.Name,
 			Steps: s.queue.StepNames(baadal.TaskNetworkApply),
 		}}, nil
 	}

@@ -48,13 +48,14 @@ func (s *Service) EnsureBuiltinNetworks(ctx context.Context) error {
 }
 
 // EditNetwork changes what a network is called, who may use it, and what else
-// may change under VMs. Its VLAN and libvirt network change only while no VM is
+// may change under VMs, as its IPv6 prefix. Its VLAN and libvirt network change only while no VM is
 // in it, its subnet only while it has no addresses.
 func (s *Service) EditNetwork(ctx context.Context, a baadal.Actor, ref string, in baadal.NetworkEdit, opt baadal.ChangeOptions) (c baadal.Change[baadal.Network], err error) {
 	if err := first(may(a, baadal.ActionNetworkUpdate), in.Validate()); err != nil {
 		return c, err
 	}
 	var n baadal.Network
+	var effects []string
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
 		if err := first(tx.Lock("placement"), tx.Lock("network")); err != nil {
 			return err
@@ -72,6 +73,7 @@ func (s *Service) EditNetwork(ctx context.Context, a baadal.Actor, ref string, i
 		if err := tx.UpdateNetwork(&n); err != nil {
 			return err
 		}
+		effects = prefixEffects(&n, changes)
 		if opt.DryRun {
 			return errDryRun
 		}
@@ -81,7 +83,7 @@ func (s *Service) EditNetwork(ctx context.Context, a baadal.Actor, ref string, i
 		return presentNetwork(tx, a, &n)
 	})
 	if isDryRun(err) {
-		return baadal.Change[baadal.Network]{Plan: &baadal.Plan{Summary: "edit " + n.Name, Network: n.Name}}, nil
+		return baadal.Change[baadal.Network]{Plan: &baadal.Plan{Summary: "edit " + n.Name, Network: n.Name, Effects: effects}}, nil
 	}
 	if err != nil {
 		return c, err
@@ -97,6 +99,7 @@ func editNetwork(tx *store.Tx, n *baadal.Network, in baadal.NetworkEdit) (change
 	set(&n.CIDR, in.CIDR)
 	set(&n.Gateway, in.Gateway)
 	set(&n.DNS, in.DNS)
+	set(&n.IPv6Prefix, in.IPv6Prefix)
 	set(&n.Bridge, in.Bridge)
 	set(&n.VisibleToAll, in.VisibleToAll)
 	switch {
@@ -129,7 +132,7 @@ func editNetwork(tx *store.Tx, n *baadal.Network, in baadal.NetworkEdit) (change
 	changes = map[string]any{}
 	for name, c := range map[string]baadal.Changed{
 		"name": {Old: old.Name, New: n.Name}, "vlan": {Old: old.VLAN, New: n.VLAN}, "cidr": {Old: old.CIDR, New: n.CIDR},
-		"gateway": {Old: old.Gateway, New: n.Gateway}, "libvirt_network": {Old: old.Bridge, New: n.Bridge},
+		"gateway": {Old: old.Gateway, New: n.Gateway}, "ipv6_prefix": {Old: old.IPv6Prefix, New: n.IPv6Prefix}, "libvirt_network": {Old: old.Bridge, New: n.Bridge},
 		"dns":        {Old: strings.Join(old.DNS, " "), New: strings.Join(n.DNS, " ")},
 		"visible_to": {Old: visibleTo(&old), New: visibleTo(n)},
 	} {

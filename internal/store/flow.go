@@ -47,9 +47,14 @@ func (tx *Tx) flowNICs(macs []string) ([]baadal.FlowNIC, error) {
 		args[i], marks[i] = m, fmt.Sprintf("$%d", i+1)
 	}
 	all, err := collect(tx, func(r row) (n baadal.FlowNIC, err error) {
-		n.Addresses = make([]string, 1)
-		return n, r.Scan(&n.VM, &n.MAC, &n.Addresses[0], &n.VLAN)
-	}, `SELECT v.uuid, a.mac, a.ip, n.vlan FROM addresses a JOIN vms v ON v.id = a.vm_id JOIN networks n ON n.id = a.network_id
+		var ip, prefix string
+		err = r.Scan(&n.VM, &n.MAC, &ip, &n.VLAN, &prefix)
+		n.Addresses = []string{ip}
+		if six := baadal.IPv6Address(prefix, n.MAC); six != "" {
+			n.Addresses = append(n.Addresses, six)
+		}
+		return n, err
+	}, `SELECT v.uuid, a.mac, a.ip, n.vlan, n.ipv6_prefix FROM addresses a JOIN vms v ON v.id = a.vm_id JOIN networks n ON n.id = a.network_id
 		WHERE a.nic >= 0 AND a.mac IN (`+strings.Join(marks, ", ")+`) ORDER BY a.mac`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read NICs of ports: %w", err)

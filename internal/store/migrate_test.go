@@ -122,6 +122,10 @@ var migrationData = []struct {
 		after: `SELECT v.name || ' ' || CAST(COUNT(g.secgroup_id) AS TEXT) FROM vms v LEFT JOIN vm_secgroups g ON g.vm_id = v.id GROUP BY v.name`,
 		want:  "before 0",
 	},
+	{ // IPv6: the network from before has no prefix
+		after: `SELECT n.name || ' ' || n.cidr || ' ' || n.ipv6_prefix FROM networks n`,
+		want:  "before 10.0.0.0/24 ",
+	},
 }
 
 func TestMigrationsKeepData(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 )
 
 const networkColumns = `n.id, n.name, n.generation, n.builtin, n.vlan, n.cidr, n.gateway, n.dns, n.bridge, n.portgroup, n.first, n.last, n.ranges, n.size,
-	n.applied, n.visible, n.created_at, n.updated_at,
+	n.applied, n.visible, n.created_at, n.updated_at, n.ipv6_prefix,
 	(SELECT COUNT(*) FROM addresses a WHERE a.network_id = n.id AND a.vm_id IS NOT NULL),
 	(SELECT COUNT(*) FROM vms v WHERE v.network_id = n.id AND v.state <> 5), ` + taskRefColumns
 
@@ -25,7 +25,7 @@ func scanNetwork(r row) (n baadal.Network, err error) {
 	var ref taskRef
 	err = r.Scan(append([]any{
 		&n.ID, &n.Name, &n.Generation, &n.Builtin, &n.VLAN, &n.CIDR, &n.Gateway, &dns, &n.Bridge, &n.Portgroup, &n.First, &n.Last, &ranges,
-		&n.Addresses, &n.Applied, &n.VisibleToAll, &created, &updated, &claimed, &n.VMs,
+		&n.Addresses, &n.Applied, &n.VisibleToAll, &created, &updated, &n.IPv6Prefix, &claimed, &n.VMs,
 	}, ref.dest()...)...)
 	if err != nil {
 		return n, err
@@ -70,9 +70,9 @@ func (tx *Tx) CreateNetwork(n *baadal.Network, addresses []baadal.Address) error
 	n.Generation, n.CreatedAt, n.UpdatedAt, n.Addresses, n.Free = 1, tx.at, tx.at, len(addresses), len(addresses)
 	vlan, cidr := vlanAndSubnet(n)
 	var err error
-	n.ID, err = tx.insert(`INSERT INTO networks (name, builtin, vlan, cidr, gateway, dns, bridge, portgroup, first, last, size, applied, visible, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING id`, n.Name, n.Builtin, vlan, cidr, n.Gateway, encode(n.DNS), n.Bridge,
-		n.Portgroup, n.First, n.Last, len(addresses), flag(n.Applied), flag(n.VisibleToAll), tx.now(), tx.now())
+	n.ID, err = tx.insert(`INSERT INTO networks (name, builtin, vlan, cidr, gateway, dns, bridge, portgroup, first, last, size, applied, visible, created_at, updated_at, ipv6_prefix)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING id`, n.Name, n.Builtin, vlan, cidr, n.Gateway, encode(n.DNS), n.Bridge,
+		n.Portgroup, n.First, n.Last, len(addresses), flag(n.Applied), flag(n.VisibleToAll), tx.now(), tx.now(), n.IPv6Prefix)
 	if err != nil {
 		return networkError("create network", n, err)
 	}
@@ -127,6 +127,8 @@ func networkError(operation string, n *baadal.Network, err error) error {
 		return exists("vlan", "VLAN %d belongs to another security domain", n.VLAN)
 	case "networks_cidr":
 		return exists("cidr", "the subnet %s belongs to another security domain", n.CIDR)
+	case "networks_ipv6_prefix":
+		return exists("ipv6_prefix", "the IPv6 prefix %s belongs to another security domain", n.IPv6Prefix)
 	case "networks_builtin":
 		return exists("name", "the built-in security domain %s is there already", n.Builtin)
 	case "addresses_ip":
@@ -203,8 +205,8 @@ func (tx *Tx) AllNetworks() ([]baadal.Network, error) {
 func (tx *Tx) UpdateNetwork(n *baadal.Network) error {
 	vlan, cidr := vlanAndSubnet(n)
 	c, err := tx.affected(`UPDATE networks SET name = $1, builtin = $2, vlan = $3, cidr = $4, gateway = $5, dns = $6, bridge = $7, portgroup = $8, applied = $9,
-		visible = $10, updated_at = $11, generation = generation + 1 WHERE id = $12 AND generation = $13`,
-		n.Name, n.Builtin, vlan, cidr, n.Gateway, encode(n.DNS), n.Bridge, n.Portgroup, flag(n.Applied), flag(n.VisibleToAll), tx.now(), n.ID, n.Generation)
+		visible = $10, updated_at = $11, ipv6_prefix = $14, generation = generation + 1 WHERE id = $12 AND generation = $13`,
+		n.Name, n.Builtin, vlan, cidr, n.Gateway, encode(n.DNS), n.Bridge, n.Portgroup, flag(n.Applied), flag(n.VisibleToAll), tx.now(), n.ID, n.Generation, n.IPv6Prefix)
 	if err != nil {
 		return networkError("update network", n, err)
 	}
@@ -213,6 +215,7 @@ func (tx *Tx) UpdateNetwork(n *baadal.Network) error {
 	}
 	n.Generation, n.UpdatedAt = n.Generation+1, tx.at
 	tx.Wake(TopicNetwork)
+	tx.Wake(TopicFlow) // what its VMs may send follows from the prefix
 	return tx.SetNetworkOrganisations(n.ID, n.OrganisationIDs)
 }
 

@@ -174,12 +174,12 @@ func (tx *Tx) RetireAddresses(n *baadal.Network, first, last netip.Addr) (int, e
 	return c, tx.measureNetwork(n)
 }
 
-// emptyNetwork takes VLAN, subnet and addresses from a built-in network.
+// emptyNetwork takes VLAN, subnet, prefix and addresses from a built-in network.
 func (tx *Tx) emptyNetwork(n *baadal.Network) error {
 	if _, err := tx.exec(`DELETE FROM addresses WHERE network_id = $1`, n.ID); err != nil {
 		return fmt.Errorf("delete addresses: %w", err)
 	}
-	n.VLAN, n.CIDR, n.Gateway, n.DNS, n.Portgroup, n.Applied = 0, "", "", nil, "", false
+	n.VLAN, n.CIDR, n.IPv6Prefix, n.Gateway, n.DNS, n.Portgroup, n.Applied = 0, "", "", "", nil, "", false
 	if err := tx.UpdateNetwork(n); err != nil {
 		return err
 	}

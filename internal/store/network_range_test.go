@@ -149,11 +149,11 @@ func TestBuiltinNetworks(t *testing.T) {
 			})
 		}
 		n := empty
-		n.VLAN, n.CIDR, n.Portgroup = 77, "10.77.0.0/24", "vlan77"
+		n.VLAN, n.CIDR, n.Portgroup, n.IPv6Prefix = 77, "10.77.0.0/24", "vlan77", "fd00:77::/64"
 		update(t, db, func(tx *store.Tx) error {
 			return tx.FillNetwork(&n, []baadal.Address{{IP: "10.77.0.1", MAC: "A2:00:00:FF:FF:FE"}})
 		})
-		if got := read(); got.VLAN != 77 || got.Addresses != 1 || got.First != "10.77.0.1" || got.Builtin != "B1" {
+		if got := read(); got.VLAN != 77 || got.IPv6Prefix != "fd00:77::/64" || got.Addresses != 1 || got.First != "10.77.0.1" || got.Builtin != "B1" {
 			t.Errorf("%+v", got)
 		}
 		update(t, db, func(tx *store.Tx) error { return tx.DeleteNetwork(n.ID) })

@@ -14,15 +14,19 @@ import (
 // another network.
 func leaving(n int) int { return -1 - n }
 
-const nicColumns = `a.nic, a.network_id, n.name, n.vlan, a.ip, a.mac, n.bridge, n.portgroup`
+const nicColumns = `a.nic, a.network_id, n.name, n.vlan, a.ip, a.mac, n.bridge, n.portgroup, n.ipv6_prefix`
 
-func nicDest(n *baadal.NIC) []any {
-	return []any{&n.Index, &n.NetworkID, &n.Network, &n.VLAN, &n.Address, &n.MAC, &n.Bridge, &n.Portgroup}
+// scanNIC reads nicColumns, and what stands before them.
+func scanNIC(r row, before ...any) (n baadal.NIC, err error) {
+	var prefix string
+	err = r.Scan(append(before, &n.Index, &n.NetworkID, &n.Network, &n.VLAN, &n.Address, &n.MAC, &n.Bridge, &n.Portgroup, &prefix)...)
+	n.IPv6 = baadal.IPv6Address(prefix, n.MAC)
+	return n, err
 }
 
 // NICs returns a VM's NICs, the first one first. A deleted VM has none.
 func (tx *Tx) NICs(vmID int64) ([]baadal.NIC, error) {
-	all, err := collect(tx, func(r row) (n baadal.NIC, err error) { return n, r.Scan(nicDest(&n)...) },
+	all, err := collect(tx, func(r row) (baadal.NIC, error) { return scanNIC(r) },
 		`SELECT `+nicColumns+` FROM addresses a JOIN networks n ON n.id = a.network_id WHERE a.vm_id = $1 AND a.nic >= 0 ORDER BY a.nic`, vmID)
 	if err != nil {
 		return nil, fmt.Errorf("read NICs: %w", err)
@@ -43,7 +47,7 @@ func (tx *Tx) nicsByVM(where string, args ...any) (map[int64][]baadal.NIC, error
 		vm  int64
 		nic baadal.NIC
 	}
-	rows, err := collect(tx, func(r row) (o owned, err error) { return o, r.Scan(append([]any{&o.vm}, nicDest(&o.nic)...)...) },
+	rows, err := collect(tx, func(r row) (o owned, err error) { o.nic, err = scanNIC(r, &o.vm); return o, err },
 		`SELECT a.vm_id, `+nicColumns+` FROM addresses a JOIN networks n ON n.id = a.network_id
 			WHERE a.vm_id IS NOT NULL AND a.nic >= 0 AND `+where+` ORDER BY a.vm_id, a.nic`, args...)
 	if err != nil {
@@ -155,7 +159,7 @@ func (tx *Tx) NICStayed(vmID int64, index int, mac string) error {
 
 // nic returns one NIC, or what one that is leaving its network had.
 func (tx *Tx) nic(vmID int64, index int) (n baadal.NIC, err error) {
-	err = tx.queryRow(`SELECT `+nicColumns+` FROM addresses a JOIN networks n ON n.id = a.network_id WHERE a.vm_id = $1 AND a.nic = $2`, vmID, index).Scan(nicDest(&n)...)
+	n, err = scanNIC(tx.queryRow(`SELECT `+nicColumns+` FROM addresses a JOIN networks n ON n.id = a.network_id WHERE a.vm_id = $1 AND a.nic = $2`, vmID, index))
 	if err != nil {
 		return n, notFound(err, "NIC", index)
 	}

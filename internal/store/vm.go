@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -138,7 +139,7 @@ func vmList(vis baadal.Visibility) listSpec {
 			"org": named("v.organisation_id", "organisations", "name"), "template": named("v.template_id", "templates", "name"),
 			"network": vmsInNetwork, "domain": vmsInNetwork,
 			"datastore": named("v.datastore_id", "datastores", "name"), "cdrom": named("v.cdrom_id", "templates", "name"), "autostart": equals("v.autostart"), "name": equalsFold("v.name"),
-			"address": func(s string) (cond, error) { return is("v.id IN (SELECT vm_id FROM addresses WHERE ip = ?)", s), nil },
+			"address": vmsWithAddress,
 			"mac": func(s string) (cond, error) {
 				return is("v.id IN (SELECT vm_id FROM addresses WHERE mac = ?)", strings.ToUpper(s)), nil
 			},
@@ -164,6 +165,16 @@ func vmList(vis baadal.Visibility) listSpec {
 func vmsInNetwork(name string) (cond, error) {
 	return is(`(v.network_id IN (SELECT id FROM networks WHERE name = ?) OR v.id IN
 		(SELECT a.vm_id FROM addresses a JOIN networks n ON n.id = a.network_id WHERE n.name = ? AND a.vm_id IS NOT NULL AND a.nic > 0))`, name, name), nil
+}
+
+// vmsWithAddress finds the VM that has an address; one of IPv6 says which MAC and
+// network it belongs to.
+func vmsWithAddress(address string) (cond, error) {
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() {
+		prefix, mac := baadal.SplitIPv6(ip)
+		return is("v.id IN (SELECT a.vm_id FROM addresses a JOIN networks n ON n.id = a.network_id WHERE a.mac = ? AND a.nic >= 0 AND n.ipv6_prefix = ?)", mac, prefix), nil
+	}
+	return is("v.id IN (SELECT vm_id FROM addresses WHERE ip = ?)", address), nil
 }
 
 var addressLike = regexp.MustCompile(`^[0-9]+\.[0-9.]*$`)

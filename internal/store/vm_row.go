@@ -22,7 +22,7 @@ const vmColumns = `v.id, v.uuid, v.name, v.identity, v.generation, v.owner_id, v
 const vmJoins = ` LEFT JOIN addresses a ON a.vm_id = v.id AND a.nic = 0 LEFT JOIN vnc_ports p ON p.vm_id = v.id LEFT JOIN public_addresses pa ON pa.vm_id = v.id`
 
 // vmNameColumns are the names, read with vmNameJoins.
-const vmNameColumns = `, u.username, o.name, h.name, h.state, d.name, m.name, n.name, n.vlan, COALESCE(cd.name, ''), ` + taskRefColumns
+const vmNameColumns = `, u.username, o.name, h.name, h.state, d.name, m.name, n.name, n.vlan, n.ipv6_prefix, COALESCE(cd.name, ''), ` + taskRefColumns
 
 var vmNameJoins = ` JOIN users u ON u.id = v.owner_id
 	JOIN organisations o ON o.id = v.organisation_id
@@ -37,6 +37,7 @@ type vmScan struct {
 	vm                                                                        baadal.VM
 	host, hostState, port, answered, deleted, purgeAft, base, template, cdrom sql.NullInt64
 	hostName, templateName, ip, mac, public                                   sql.NullString
+	prefix                                                                    string // of its network
 	since, created, updated, hot                                              int64
 	keys, boot                                                                string
 	task                                                                      taskRef
@@ -55,7 +56,7 @@ func newVMScan(named bool) *vmScan {
 		&v.LiveVCPUs, &v.LiveRAMMiB, &s.hot, &s.boot, &v.Autostart, &s.cdrom, &v.MaxRAMMiB, &s.ip, &s.mac, &s.port, &s.public,
 	}
 	if named {
-		s.dest = append(s.dest, &v.Owner, &v.Organisation, &s.hostName, &s.hostState, &v.Datastore, &s.templateName, &v.Network, &v.VLAN, &v.CDROM)
+		s.dest = append(s.dest, &v.Owner, &v.Organisation, &s.hostName, &s.hostState, &v.Datastore, &s.templateName, &v.Network, &v.VLAN, &s.prefix, &v.CDROM)
 		s.dest = append(s.dest, s.task.dest()...)
 	}
 	return s
@@ -83,7 +84,7 @@ func (s *vmScan) scan(r row) (baadal.VM, error) {
 	v.StateSince, v.CreatedAt, v.UpdatedAt = timeOf(s.since), timeOf(s.created), timeOf(s.updated)
 	v.AnsweredAt, v.DeletedAt, v.PurgeAfter = timePtr(s.answered), timePtr(s.deleted), timePtr(s.purgeAft)
 	if s.named {
-		v.Template = s.templateName.String
+		v.Template, v.IPv6 = s.templateName.String, baadal.IPv6Address(s.prefix, v.MAC)
 		v.Host, v.Reachable, v.Task = s.hostName.String, reachable(s.hostState.Valid, s.hostState.Int64), s.task.get()
 	}
 	return v, nil
@@ -107,7 +108,8 @@ func reachable(hasHost bool, hostState int64) bool {
 type label struct {
 	id     int64
 	name   string
-	number int64 // a host's state, a network's VLAN
+	number int64  // a host's state, a network's VLAN
+	text   string // a network's IPv6 prefix
 }
 
 // nameVMs fills in what vmNameColumns holds.
@@ -124,13 +126,15 @@ func (tx *Tx) nameVMs(vms []baadal.VM) error {
 		id             func(*baadal.VM) int64
 		set            func(*baadal.VM, label)
 	}{
-		{"users", "username, 0", func(v *baadal.VM) int64 { return v.OwnerID }, func(v *baadal.VM, l label) { v.Owner = l.name }},
-		{"organisations", "name, 0", func(v *baadal.VM) int64 { return v.OrganisationID }, func(v *baadal.VM, l label) { v.Organisation = l.name }},
-		{"hosts", "name, state", func(v *baadal.VM) int64 { return v.HostID }, func(v *baadal.VM, l label) { v.Host, v.Reachable = l.name, reachable(l.id != 0, l.number) }},
-		{"datastores", "name, 0", func(v *baadal.VM) int64 { return v.DatastoreID }, func(v *baadal.VM, l label) { v.Datastore = l.name }},
-		{"templates", "name, 0", func(v *baadal.VM) int64 { return v.TemplateID }, func(v *baadal.VM, l label) { v.Template = l.name }},
-		{"templates", "name, 0", func(v *baadal.VM) int64 { return v.CDROMID }, func(v *baadal.VM, l label) { v.CDROM = l.name }},
-		{"networks", "name, vlan", func(v *baadal.VM) int64 { return v.NetworkID }, func(v *baadal.VM, l label) { v.Network, v.VLAN = l.name, int(l.number) }},
+		{"users", "username, 0, ''", func(v *baadal.VM) int64 { return v.OwnerID }, func(v *baadal.VM, l label) { v.Owner = l.name }},
+		{"organisations", "name, 0, ''", func(v *baadal.VM) int64 { return v.OrganisationID }, func(v *baadal.VM, l label) { v.Organisation = l.name }},
+		{"hosts", "name, state, ''", func(v *baadal.VM) int64 { return v.HostID }, func(v *baadal.VM, l label) { v.Host, v.Reachable = l.name, reachable(l.id != 0, l.number) }},
+		{"datastores", "name, 0, ''", func(v *baadal.VM) int64 { return v.DatastoreID }, func(v *baadal.VM, l label) { v.Datastore = l.name }},
+		{"templates", "name, 0, ''", func(v *baadal.VM) int64 { return v.TemplateID }, func(v *baadal.VM, l label) { v.Template = l.name }},
+		{"templates", "name, 0, ''", func(v *baadal.VM) int64 { return v.CDROMID }, func(v *baadal.VM, l label) { v.CDROM = l.name }},
+		{"networks", "name, vlan, ipv6_prefix", func(v *baadal.VM) int64 { return v.NetworkID }, func(v *baadal.VM, l label) {
+			v.Network, v.VLAN, v.IPv6 = l.name, int(l.number), baadal.IPv6Address(l.text, v.MAC)
+		}},
 	} {
 		ids := map[int64]struct{}{}
 		for i := range vms {
@@ -163,7 +167,7 @@ func (tx *Tx) labels(table, columns string, ids []int64) (map[int64]label, error
 		c := oneOf("id", append(ids, slices.Repeat(ids[:1], size-len(ids))...))
 		where, args = number(c.sql), c.args
 	}
-	found, err := collectN(tx, func(r row) (l label, err error) { return l, r.Scan(&l.id, &l.name, &l.number) }, len(ids),
+	found, err := collectN(tx, func(r row) (l label, err error) { return l, r.Scan(&l.id, &l.name, &l.number, &l.text) }, len(ids),
 		`SELECT id, `+columns+` FROM `+table+` WHERE `+where, args...)
 	if err != nil {
 		return nil, err
