@@ -32,6 +32,7 @@ type box struct {
 	addr string
 
 	killAfter time.Duration // SIGKILL each command then; 0 is never
+	mounts    int           // a process in whose mounts they run; 0: they are ours
 }
 
 const mainConfig = `port=%s
@@ -129,7 +130,8 @@ func (b *box) Run(ctx context.Context, _ baadal.Host, c ssh.Command) (ssh.Result
 	var out, errs bytes.Buffer
 	ctx, stop := context.WithTimeout(ctx, c.Timeout)
 	defer stop()
-	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	argv := b.inside(c.Argv)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -148,6 +150,46 @@ func (b *box) Run(ctx context.Context, _ baadal.Host, c ssh.Command) (ssh.Result
 		return ssh.Result{}, errKilled
 	}
 	return ssh.Result{Stdout: out.Bytes(), Stderr: errs.Bytes(), Code: cmd.ProcessState.ExitCode()}, nil
+}
+
+// namespace starts a process that holds mounts of its own.
+func (b *box) namespace() int {
+	b.t.Helper()
+	cmd := exec.Command("unshare", "-m", "sleep", "1000")
+	must(b.t, cmd.Start())
+	b.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for range 500 {
+		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid)); string(comm) == "sleep\n" {
+			return cmd.Process.Pid
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	needs.Skip(b.t, "no namespace of mounts")
+	return 0
+}
+
+func (b *box) inside(argv []string) []string {
+	if b.mounts == 0 {
+		return argv
+	}
+	return append([]string{"nsenter", "-t", strconv.Itoa(b.mounts), "-m"}, argv...)
+}
+
+// must runs a command on the box, and returns what it printed.
+func (b *box) must(argv ...string) string {
+	b.t.Helper()
+	argv = b.inside(argv)
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		b.t.Fatalf("%v: %v: %s", argv, err, out)
+	}
+	return string(out)
+}
+
+// restart is what somebody does by hand.
+func (b *box) restart() {
+	b.t.Helper()
+	b.must(b.file("restart"))
 }
 
 // resolver asks the box's server alone.

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net"
 	"path"
@@ -49,7 +50,8 @@ type Dnsmasq struct {
 	host baadal.Host
 	opts Options
 
-	mu sync.Mutex // held while names are applied
+	mu        sync.Mutex // held while names are applied, and for this
+	restarted time.Time  // when it was restarted last though it ran, and that did not help
 }
 
 // NewDnsmasq returns the server on the host. Nothing is asked of it yet.
@@ -86,12 +88,14 @@ const (
 	applyLimit   = time.Minute
 	commandLimit = time.Minute
 	askLimit     = 5 * time.Second
+	restartPause = 10 * time.Minute
 	fileLimit    = 64 << 20 // bytes of our file that are read back
 )
 
 // Apply makes the server answer with exactly these names, and returns once it
 // does. The same again changes nothing and costs a look. A server that does not
-// answer with what its file says is restarted.
+// answer with what its file says is restarted; one that runs, and did not answer
+// so after that either, is left alone for a while: it serves others, too.
 func (d *Dnsmasq) Apply(ctx context.Context, records []baadal.NameRecord) error {
 	f, err := render(records, d.opts.Domain)
 	if err != nil {
@@ -111,8 +115,12 @@ func (d *Dnsmasq) Apply(ctx context.Context, records []baadal.NameRecord) error 
 		return nil
 	}
 	_, reload := d.run(ctx, commandLimit, nil, d.opts.Reload...)
-	if reload == nil && d.settles(ctx, f.own) == nil {
-		return nil
+	lived := false
+	if reload == nil {
+		err := d.settles(ctx, f.own)
+		if lived = lives(err); err == nil || lived && time.Since(d.restarted) < restartPause {
+			return err
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -120,7 +128,11 @@ func (d *Dnsmasq) Apply(ctx context.Context, records []baadal.NameRecord) error 
 	if _, err := d.run(ctx, commandLimit, nil, d.opts.Restart...); err != nil {
 		return fmt.Errorf("restart the name server: %w", err)
 	}
-	return d.settles(ctx, f.own)
+	err = d.settles(ctx, f.own)
+	if d.restarted = (time.Time{}); err != nil && lived {
+		d.restarted = time.Now()
+	}
+	return err
 }
 
 // NameRecords reads back what the file on the box holds; it is Unavailable if the
@@ -156,7 +168,8 @@ func (d *Dnsmasq) settles(ctx context.Context, own string) error {
 	}
 }
 
-// answers is nil if the server has read the file that has this name of its own.
+// answers is nil if the server has read the file that has this name of its own;
+// the error has no cause if it answered something else.
 func (d *Dnsmasq) answers(ctx context.Context, own string) error {
 	ctx, stop := context.WithTimeout(ctx, askLimit)
 	defer stop()
@@ -172,6 +185,13 @@ func (d *Dnsmasq) answers(ctx context.Context, own string) error {
 		e.Err, e.Detail = err, baadal.Message(err)
 	}
 	return e.WithNext("dnsmasq on "+d.where()+" needs this line, and must answer at "+d.opts.Server, "addn-hosts="+d.opts.File)
+}
+
+// lives reports whether a server that answers tells of runs: it said something
+// else, or sshd, which may be told not to, does not lead to it.
+func lives(err error) bool {
+	e, ok := errors.AsType[*baadal.Error](err)
+	return ok && (e.Err == nil || baadal.CodeOf(e.Err) == "socket_refused")
 }
 
 func (d *Dnsmasq) where() string {
@@ -211,8 +231,9 @@ func (d *Dnsmasq) explain(res ssh.Result) error {
 	case res.Code == codeNoFolder:
 		e.Code = "dns_no_folder"
 		e.WithNext("Make it on "+d.where(), "mkdir -p "+path.Dir(d.opts.File))
-	case strings.Contains(words, "No space left on device"):
-		e.Kind, e.Code, e.Title = baadal.Exhausted, "dns_box_full", "no space is left on the name server at "+d.where()
+	case strings.Contains(words, "No space left on device"), strings.Contains(words, "Disk quota exceeded"):
+		e.Kind, e.Code, e.Title = baadal.Exhausted, "dns_box_full", "no space is left in "+path.Dir(d.opts.File)+" at the name server "+d.where()+", which goes on with the old names"
+		e.WithNext("Make room on "+d.where(), "df -h "+path.Dir(d.opts.File))
 	}
 	return e
 }

@@ -228,6 +228,68 @@ func TestApplyBrokenBox(t *testing.T) {
 	}
 }
 
+// TestRestartedOnce: a server that runs and yet does not answer with our names is
+// restarted once, not at each look: others ask it, too.
+func TestRestartedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	s := b.dnsmasq()
+	must(t, s.Apply(t.Context(), []baadal.NameRecord{web}))
+	conf := b.read("dnsmasq.conf")
+	b.write("dnsmasq.conf", strings.Replace(conf, "addn-hosts", "#addn-hosts", 1))
+	b.restart()
+	before := b.restarts()
+	for i := range 3 {
+		err := s.Apply(t.Context(), []baadal.NameRecord{web, {Name: "next.asha", IP: fmt.Sprintf("192.168.10.%d", 20+i)}})
+		if baadal.CodeOf(err) != "dns_not_answering" {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if n := b.restarts() - before; n != 1 {
+		t.Errorf("restarted %d times, want once", n)
+	}
+	b.kill() // a dead one is started all the same
+	if err := s.Apply(t.Context(), []baadal.NameRecord{web}); baadal.CodeOf(err) != "dns_not_answering" || b.restarts() != before+2 {
+		t.Errorf("a dead one: %d restarts, %v", b.restarts()-before, err)
+	}
+	b.write("dnsmasq.conf", conf)
+	b.restart()
+	must(t, s.Apply(t.Context(), []baadal.NameRecord{web}))
+	b.answers("web1.asha", web.IP, web.IP, "web1.asha")
+}
+
+// TestFullDisk: the old names stay, nothing of ours takes room, and the words say
+// which disk of which machine.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	conf := b.read("dnsmasq.conf")
+	b.mounts = b.namespace()
+	full := b.file("full")
+	must(t, os.Mkdir(full, 0o755))
+	b.must("mount", "-t", "tmpfs", "-o", "size=128k,mode=755", "none", full)
+	b.write("dnsmasq.conf", strings.Replace(conf, b.file("baadal"), full+"/names", 1))
+	s := dns.NewDnsmasq(b, boxHost, dns.Options{
+		Domain: domain, File: full + "/names", Server: b.addr, Reload: []string{b.file("reload")}, Restart: []string{b.file("restart")}, Settle: 2 * time.Second,
+	})
+	must(t, s.Apply(t.Context(), []baadal.NameRecord{web}))
+	held, room := b.must("cat", full+"/names"), b.must("df", "--output=avail", full)
+	err := s.Apply(t.Context(), many(1, 8000))
+	if baadal.KindOf(err) != baadal.Exhausted || baadal.CodeOf(err) != "dns_box_full" {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{boxHost.Name, full, "file system: " + full} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+	if b.must("cat", full+"/names") != held || b.must("df", "--output=avail", full) != room {
+		t.Error("the file changed, or something is left")
+	}
+	b.answers("web1.asha", web.IP, web.IP, "web1.asha")
+	must(t, s.Apply(t.Context(), []baadal.NameRecord{web}))
+}
+
 // TestApplyKilled: whenever the script is killed, what the server reads is whole.
 func TestApplyKilled(t *testing.T) {
 	t.Parallel()
