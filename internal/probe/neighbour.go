@@ -33,7 +33,7 @@ func NewNeighbours(conn Runner, box baadal.Host) *Neighbours {
 var neighboursScript string
 
 // Neighbours tells who answers: MAC addresses in upper case by IP address, of
-// those asked for and of others whom the box has just heard. Addresses that are
+// those asked for, the box's own among them, and of others whom it has just heard. Addresses that are
 // not on a network of the box's are not asked for.
 func (n *Neighbours) Neighbours(ctx context.Context, addresses []string) (map[string]string, error) {
 	for _, a := range addresses {

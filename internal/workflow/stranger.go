@@ -12,8 +12,8 @@ import (
 
 // Neighbours looks into the VMs' networks from a box that has a foot in them.
 type Neighbours interface {
-	// Neighbours tells who answers (ARP): MAC addresses in upper case by IP address, of those asked for and of others whom the box has just heard. Addresses that
-	// are not on a network of the box's are not asked for. It takes a second or two for every 64, and asks for each once.
+	// Neighbours tells who answers (ARP): MAC addresses in upper case by IP address, of those asked for, the box's own among them, and of others whom it has just
+	// heard. Addresses that are not on a network of the box's are not asked for. It takes a second or two for every 64, and asks for each once.
 	Neighbours(ctx context.Context, addresses []string) (map[string]string, error)
 }
 
