@@ -42,7 +42,6 @@ type book struct {
 	vms       map[int64]baadal.VM
 	byUUID    map[string]baadal.VM
 	templates []baadal.Template
-	reserved  []baadal.Reservation
 	claimed   []baadal.Address
 	strangers []baadal.Stranger
 	nics      map[int64][]baadal.NIC // by VM
@@ -95,9 +94,6 @@ func (w *Workflows) readBook(ctx context.Context) (b book, err error) {
 			return err
 		}
 		b.discs = discPaths(b)
-		if b.reserved, err = tx.Reservations(); err != nil {
-			return err
-		}
 		if b.claimed, err = tx.ClaimedAddresses(); err != nil {
 			return err
 		}
@@ -139,10 +135,8 @@ type sight struct {
 	domains   map[int64][]baadal.DomainInfo     // by host
 	vlans     map[int64]map[string]int          // by host: MAC to tag
 	entries   map[int64][]baadal.DatastoreEntry // by datastore
-	dhcp      []baadal.Reservation
-	dhcpSeen  bool
+	dhcp      dhcpSight
 	names     [2][]string // missing, and not ours to have
-	dhcpWords string      // why what was seen are no reservations
 	nat       baadal.NATSeen
 	natSeen   bool
 	notSeen   []string
@@ -204,12 +198,8 @@ func (w *Workflows) look(ctx context.Context, b book) sight {
 	}
 	if w.sys.DHCP != nil {
 		each("DHCP server", func(ctx context.Context) error {
-			rs, err := w.lookReservations(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			if s.dhcp, s.dhcpSeen = rs, err == nil; baadal.CodeOf(err) == "dhcp_file_changed" {
-				s.dhcpSeen, s.dhcpWords, err = true, baadal.Message(err), nil
-			}
+			x, err := w.lookReservations(ctx)
+			s.dhcp = x // nobody else does
 			return err
 		})
 	}

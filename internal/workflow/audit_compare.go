@@ -270,7 +270,8 @@ func (c *comparison) compareAddresses() {
 }
 
 func (c *comparison) compareDHCP() {
-	if !c.seen.dhcpSeen {
+	x := c.seen.dhcp
+	if !x.seen {
 		return
 	}
 	for _, t := range append(slices.Clone(c.before.tasks), c.b.tasks...) {
@@ -278,32 +279,13 @@ func (c *comparison) compareDHCP() {
 			return // reservations are being changed
 		}
 	}
-	key := func(r baadal.Reservation) string { return strings.ToUpper(r.MAC) + " " + r.IP }
-	want, have := map[string]bool{}, map[string]bool{}
-	for _, r := range c.b.reserved {
-		want[key(r)] = true
-	}
-	for _, r := range c.seen.dhcp {
-		have[key(r)] = true
-	}
-	missing, extra := 0, 0
-	for k := range want {
-		if !have[k] {
-			missing++
-		}
-	}
-	for k := range have {
-		if !want[k] {
-			extra++
-		}
-	}
-	seen := c.seen.dhcpWords
-	if seen == "" && missing+extra > 0 {
-		seen = fmt.Sprintf("%d, of which %d are not ours to have; %d are missing", len(have), extra, missing)
+	seen := x.words
+	if seen == "" && x.missing+x.extra > 0 {
+		seen = fmt.Sprintf("%d, of which %d are not ours to have; %d are missing", x.have, x.extra, x.missing)
 	}
 	if seen != "" {
 		c.add(baadal.Difference{
-			Kind: baadal.DiffDHCP, Subject: baadal.Subject{Kind: "cloud", Name: "DHCP server"}, Stored: fmt.Sprintf("%d reservations", len(want)),
+			Kind: baadal.DiffDHCP, Subject: baadal.Subject{Kind: "cloud", Name: "DHCP server"}, Stored: fmt.Sprintf("%d reservations", x.want),
 			Seen: seen, Repair: "apply the store's reservations",
 		})
 	}

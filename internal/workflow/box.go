@@ -74,6 +74,7 @@ func (w *Workflows) lookNames(ctx context.Context) (missing, extra []string, err
 			return nil, nil, err
 		}
 		have, err := w.sys.Names.NameRecords(ctx)
+		missing, extra = nil, nil
 		if err == nil {
 			if missing, extra = without(want, have), without(have, want); len(missing)+len(extra) == 0 {
 				return nil, nil, nil
@@ -88,32 +89,58 @@ func (w *Workflows) lookNames(ctx context.Context) (missing, extra []string, err
 	}
 }
 
-// lookReservations reads what the DHCP server holds. What is on its way to it is
-// waited for: it looks again until that is what the store says, for once.
-func (w *Workflows) lookReservations(ctx context.Context) ([]baadal.Reservation, error) {
+// dhcpSight is what was seen of the DHCP server: how many reservations it has,
+// and how they differ from the store's.
+type dhcpSight struct {
+	seen                       bool
+	want, have, missing, extra int
+	words                      string // why what was seen are no reservations
+}
+
+// lookReservations compares the DHCP server with the store, by addresses and
+// MACs; the order and names are the server's own. What is on its way to it is no
+// difference: it looks again until both are the same for once.
+func (w *Workflows) lookReservations(ctx context.Context) (x dhcpSight, err error) {
 	for end := time.Now().Add(w.opt.BoxLag); ; {
 		want, err := w.reservations(ctx)
 		if err != nil {
-			return nil, err
+			return x, err
 		}
 		have, err := w.sys.DHCP.Reservations(ctx)
-		if err == nil && sameReservations(want, have) || time.Now().After(end) {
-			return have, err
+		switch {
+		case err == nil:
+			x = compareReservations(want, have)
+		case baadal.CodeOf(err) == "dhcp_file_changed":
+			x, err = dhcpSight{seen: true, want: len(want), words: baadal.Message(err)}, nil
+		default:
+			x = dhcpSight{}
+		}
+		if x.seen && x.words == "" && x.missing+x.extra == 0 || time.Now().After(end) {
+			return x, err
 		}
 		if err := sleep(ctx, boxGlance); err != nil {
-			return nil, err
+			return dhcpSight{}, err
 		}
 	}
 }
 
-// sameReservations compares addresses and MACs; the order and names are the
-// server's own.
-func sameReservations(a, b []baadal.Reservation) bool {
-	there := make(map[[2]string]bool, len(b))
-	for _, r := range b {
-		there[[2]string{r.IP, strings.ToUpper(r.MAC)}] = true
+func compareReservations(want, have []baadal.Reservation) dhcpSight {
+	set := func(rs []baadal.Reservation) map[[2]string]bool {
+		there := make(map[[2]string]bool, len(rs))
+		for _, r := range rs {
+			there[[2]string{r.IP, strings.ToUpper(r.MAC)}] = true
+		}
+		return there
 	}
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(r baadal.Reservation) bool { return !there[[2]string{r.IP, strings.ToUpper(r.MAC)}] })
+	w, h := set(want), set(have)
+	x := dhcpSight{seen: true, want: len(w), have: len(h)}
+	for r := range w {
+		if !h[r] {
+			x.missing++
+		}
+	}
+	x.extra = x.have - (x.want - x.missing)
+	return x
 }
 
 // without lists what is in one list and not in the other.

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"baadal"
@@ -94,10 +95,28 @@ func (w *Workflows) applyDHCP(ctx context.Context, r *task.Run) error {
 }
 
 // syncDHCP reads the reservations and applies them with nobody in between: of
-// two at the same time, the later one must not apply the older list.
+// two at the same time, the later one must not apply the older list. Those that
+// wait are answered together, by one that read the store after they had asked.
 func (w *Workflows) syncDHCP(ctx context.Context) (n int, err error) {
-	w.dhcp.Lock()
-	defer w.dhcp.Unlock()
+	mine := w.dhcpAsked.Add(1)
+	select {
+	case w.dhcp <- struct{}{}:
+		defer func() { <-w.dhcp }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("wait for the DHCP server: %w", context.Cause(ctx))
+	}
+	if w.dhcpDone >= mine {
+		return w.dhcpCount, w.dhcpResult
+	}
+	youngest := w.dhcpAsked.Load()
+	n, err = w.applyReservations(ctx)
+	if ctx.Err() == nil { // our own end is no answer for the others
+		w.dhcpDone, w.dhcpCount, w.dhcpResult = youngest, n, err
+	}
+	return n, err
+}
+
+func (w *Workflows) applyReservations(ctx context.Context) (n int, err error) {
 	rs, err := w.reservations(ctx)
 	for err == nil {
 		if err = w.sys.DHCP.Apply(ctx, rs); err != nil {

@@ -344,7 +344,7 @@ type Refiller interface {
 type DHCP interface {
 	// Apply makes the server hold exactly these reservations. The same again changes nothing and does not restart it. Concurrent calls are put in a row.
 	Apply(ctx context.Context, rs []baadal.Reservation) error
-	// Reservations reads back what the server's file of ours holds. What is none is Conflict (code dhcp_file_changed); the next Apply replaces it.
+	// Reservations reads back what the server's file of ours holds. What is none is Conflict (code dhcp_file_changed); the next Apply replaces it. A server that does not run is Unavailable.
 	Reservations(ctx context.Context) ([]baadal.Reservation, error)
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"baadal"
@@ -26,8 +27,13 @@ type Workflows struct {
 	db  *store.DB
 	opt Options
 
-	dhcp     sync.Mutex // held while the DHCP server is brought in line
-	networks sync.Map   // by host: the mutex held while its libvirt networks are
+	networks sync.Map // by host: the mutex held while its libvirt networks are brought in line
+
+	dhcpAsked  atomic.Int64  // how often it was asked to bring the DHCP server in line
+	dhcp       chan struct{} // holds an element while somebody does, and for these
+	dhcpDone   int64         // the youngest question that has its answer in these
+	dhcpCount  int
+	dhcpResult error
 
 	names   sync.Mutex // held while the name server is, and for these
 	named   []baadal.NameRecord
@@ -53,7 +59,7 @@ func New(db *store.DB, sys Systems, opt Options) *Workflows {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Workflows{sys: sys, db: db, opt: opt}
+	return &Workflows{sys: sys, db: db, opt: opt, dhcp: make(chan struct{}, 1)}
 }
 
 // Bodies returns every operation, to be registered with the queue.
