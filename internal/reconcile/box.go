@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"baadal/internal/store"
@@ -26,6 +27,12 @@ func (l *Loops) box(ctx context.Context, b Box) {
 	changed, stop := l.db.Subscribe(store.TopicEvent)
 	defer stop()
 	wake := make(chan struct{}, 1)
+	var took atomic.Int64 // the last time
+	sync := func(ctx context.Context) error {
+		begun := time.Now()
+		defer func() { took.Store(int64(time.Since(begun))) }()
+		return b.Sync(ctx)
+	}
 	l.wg.Go(func() {
 		for {
 			select {
@@ -33,8 +40,8 @@ func (l *Loops) box(ctx context.Context, b Box) {
 				return
 			case <-changed:
 			}
-			// Many changes in a row are one.
-			if !pause(ctx, l.opt.BoxCalm) {
+			// Many changes in a row are one; where each makes much work they are rarer.
+			if !pause(ctx, max(l.opt.BoxCalm, min(4*time.Duration(took.Load()), 10*l.opt.BoxCalm))) {
 				return
 			}
 			select {
@@ -47,7 +54,7 @@ func (l *Loops) box(ctx context.Context, b Box) {
 			}
 		}
 	})
-	l.every(ctx, b.Name, l.opt.Boxes, wake, b.Sync)
+	l.every(ctx, b.Name, l.opt.Boxes, wake, sync)
 }
 
 // pause waits, and reports whether ctx is still going on.

@@ -51,6 +51,36 @@ func TestBoxes(t *testing.T) {
 	})
 }
 
+// TestBoxRests: a box for which each change is much work is not kept at it all
+// the time by changes that never end.
+func TestBoxRests(t *testing.T) {
+	bubble(t, simulator.Config{}, func(t *testing.T, c *cloud) {
+		var runs atomic.Int64
+		opt := rarely
+		opt.Boxes, opt.BoxCalm = 10*time.Second, 200*time.Millisecond
+		c.loops = reconcile.New(c.db, reconcile.Systems{
+			Hypervisor: c.world.Hypervisor(), Alive: c.world.Prober().Alive, Usage: c.world.Disks().Usage, DiskSizes: c.world.Disks().DiskSizes, Answers: c.world.Guests().Answers,
+			Boxes: []reconcile.Box{{Name: "slow", Soon: true, Sync: func(ctx context.Context) error {
+				runs.Add(1)
+				select {
+				case <-ctx.Done():
+				case <-time.After(500 * time.Millisecond):
+				}
+				return nil
+			}}},
+		}, opt)
+		c.loops.Start(context.Background())
+		vm := c.row(t, "host1", "a", baadal.VMRunning)
+		for range 200 {
+			c.happen(t, vm)
+			pass(100 * time.Millisecond)
+		}
+		if n := runs.Load(); n < 8 || n > 16 { // one begins two seconds after the one before
+			t.Errorf("%d runs in 20 s", n)
+		}
+	})
+}
+
 // happen stores an event of a VM.
 func (c *cloud) happen(t *testing.T, vm baadal.VM) {
 	t.Helper()
