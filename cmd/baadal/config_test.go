@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -202,6 +204,19 @@ func TestDHCPServers(t *testing.T) {
 		err := c.complete()
 		if (err == nil) != (x.want == "") || err != nil && !strings.HasPrefix(err.Error(), x.want) {
 			t.Errorf("%s: %v, want %q", name, err, x.want)
+		}
+	}
+}
+
+// TestBoxesKeepTheirAddresses: no VM gets the address of a box, with a port or not.
+func TestBoxesKeepTheirAddresses(t *testing.T) {
+	t.Parallel()
+	c := defaultConfig()
+	c.DHCP.Address, c.DNS.Address, c.NAT.Address, c.NAT.Public = "198.51.100.2", "198.51.100.3:2222", "[2001:db8::4]:22", "203.0.113.1"
+	all := ownAddresses(c)
+	for _, want := range []string{"198.51.100.2", "198.51.100.3", "2001:db8::4", "203.0.113.1"} {
+		if !slices.Contains(all, netip.MustParseAddr(want)) {
+			t.Errorf("%s is not among %v", want, all)
 		}
 	}
 }

@@ -275,6 +275,9 @@ func ownAddresses(cfg config) (all []netip.Addr) {
 		}
 	}
 	for _, box := range []string{cfg.DHCP.Address, cfg.DNS.Address, cfg.NAT.Address, cfg.NAT.Public} {
+		if host, _, err := net.SplitHostPort(box); err == nil {
+			box = host
+		}
 		if a, err := netip.ParseAddr(box); err == nil {
 			all = append(all, a)
 		}
