@@ -3,17 +3,16 @@ package dhcp_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +37,7 @@ type box struct {
 	client int
 
 	killAfter time.Duration // SIGKILL each command and all it started then; 0 is never
+	sent      atomic.Int64  // bytes of stdin that commands were given
 }
 
 // server is what a kind of DHCP server needs in a box.
@@ -71,7 +71,7 @@ include "%[1]s/baadal.conf";
   "hooks-libraries": [ { "library": "/usr/lib/x86_64-linux-gnu/kea/hooks/libdhcp_lease_cmds.so" } ],
   "lease-database": { "type": "memfile", "name": "%[1]s/leases", "lfc-interval": 0 },
   "authoritative": true,
-  "host-reservation-identifiers": [ "hw-address" ],
+  "host-reservation-identifiers": [ "hw-address" ], "match-client-id": false,
   "reservations-global": true, "reservations-in-subnet": false,
   "reservations": <?include "%[1]s/baadal.json"?>,
   "subnet4": [ { "id": 10, "subnet": "192.168.10.0/24", "option-data": [ { "name": "routers", "data": "192.168.10.254" } ] } ]
@@ -134,17 +134,19 @@ func newBox(t *testing.T, s server) *box {
 	return b
 }
 
-// namespace starts a process that holds a new network namespace.
+// namespace starts a process that holds a new network namespace, and one of mounts.
 func (b *box) namespace() int {
 	b.t.Helper()
-	cmd := exec.Command("unshare", "-n", "sleep", "1000")
+	cmd := exec.Command("unshare", "-n", "-m", "sleep", "1000")
 	if err := cmd.Start(); err != nil {
 		needs.Skip(b.t, "no network namespace: "+err.Error())
 	}
 	b.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	own, _ := os.Readlink("/proc/self/ns/net")
 	for range 500 {
-		if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)); err == nil && ns != own {
+		// It is sleep once it has both.
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+		if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)); err == nil && ns != own && string(comm) == "sleep\n" {
 			return cmd.Process.Pid
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -159,6 +161,12 @@ func (b *box) ip(pid int, args ...string) {
 	if out, err := exec.Command("nsenter", argv...).CombinedOutput(); err != nil {
 		b.t.Fatalf("ip %v: %v: %s", args, err, out)
 	}
+}
+
+// command runs a command on the box.
+func (b *box) command(argv ...string) (string, error) {
+	out, err := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(b.holder), "-n", "-m"}, argv...)...).CombinedOutput()
+	return string(out), err
 }
 
 func (b *box) file(name string) string { return filepath.Join(b.dir, name) }
@@ -241,11 +249,20 @@ func (b *box) kill() {
 
 var errKilled = errors.New("killed by the test")
 
+// Write counts what is sent.
+func (b *box) Write(p []byte) (int, error) {
+	b.sent.Add(int64(len(p)))
+	return len(p), nil
+}
+
 // Run runs a command in the server's namespace, in a session of its own.
 func (b *box) Run(ctx context.Context, _ baadal.Host, c ssh.Command) (ssh.Result, error) {
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(b.holder), "-n"}, c.Argv...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, &out, &errs
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(b.holder), "-n", "-m"}, c.Argv...)...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if c.Stdin != nil {
+		cmd.Stdin = io.TeeReader(c.Stdin, b)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return ssh.Result{}, err
@@ -270,19 +287,14 @@ func (b *box) Run(ctx context.Context, _ baadal.Host, c ssh.Command) (ssh.Result
 
 // offer asks the running server for an address as a client with this MAC
 // address would, and returns "" if none is offered.
-func (b *box) offer(mac string) string { return b.client4(mac, false) }
+func (b *box) offer(mac string) string { return b.client4(guest{mac: mac}) }
 
 // lease does the same and takes it.
-func (b *box) lease(mac string) string { return b.client4(mac, true) }
+func (b *box) lease(mac string) string { return b.client4(guest{mac: mac, takes: true}) }
 
-func (b *box) client4(mac string, take bool) string {
-	b.t.Helper()
-	hw, err := net.ParseMAC(mac)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+func (b *box) client4(g guest) string {
 	got := make(chan string, 1)
-	go onOwnThread(func() { got <- discover(b.client, hw, take) })
+	go onOwnThread(func() { got <- g.talk(b.client) })
 	return <-got
 }
 
@@ -290,7 +302,7 @@ func (b *box) client4(mac string, take bool) string {
 type beside struct{ *box }
 
 func (b beside) Run(ctx context.Context, h baadal.Host, c ssh.Command) (ssh.Result, error) {
-	c.Argv = append([]string{"nsenter", "-t", strconv.Itoa(b.holder), "-n"}, c.Argv...)
+	c.Argv = append([]string{"nsenter", "-t", strconv.Itoa(b.holder), "-n", "-m"}, c.Argv...)
 	return dhcp.Local{}.Run(ctx, h, c)
 }
 
@@ -310,72 +322,6 @@ func onOwnThread(fn func()) {
 		onOwnThread(fn)
 	}()
 	<-done
-}
-
-// discover sends a DHCPDISCOVER (RFC 2131) and waits a moment for the offer; then,
-// to take it, a DHCPREQUEST for what was offered.
-func discover(pid int, hw net.HardwareAddr, take bool) string {
-	ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err.Error()
-	}
-	defer unix.Close(ns)
-	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
-		return err.Error()
-	}
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err.Error()
-	}
-	defer unix.Close(s)
-	_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
-	_ = unix.SetsockoptString(s, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "c0")
-	_ = unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 400000})
-	if err := unix.Bind(s, &unix.SockaddrInet4{Port: 68}); err != nil {
-		return err.Error()
-	}
-	p := make([]byte, 300)
-	p[0], p[1], p[2] = 1, 1, 6 // request, Ethernet, 6 bytes
-	binary.BigEndian.PutUint32(p[4:], uint32(time.Now().UnixNano()))
-	p[10] = 0x80 // answer by broadcast
-	copy(p[28:], hw)
-	copy(p[236:], []byte{99, 130, 83, 99, 53, 1, 1, 255}) // cookie, message type DISCOVER, end
-	answer, err := exchange(s, p)
-	if err != nil {
-		return err.Error()
-	}
-	if answer == nil {
-		return ""
-	}
-	a, _ := netip.AddrFromSlice(answer[16:20])
-	if !take {
-		return a.String()
-	}
-	want := append([]byte{99, 130, 83, 99, 53, 1, 3, 50, 4}, answer[16:20]...) // REQUEST of this address
-	if id := bytes.Index(answer[240:], []byte{54, 4}); id >= 0 {               // from this server
-		want = append(want, answer[240+id:240+id+6]...)
-	}
-	copy(p[236:], append(want, 255))
-	answer, err = exchange(s, p)
-	if err != nil || answer == nil || !bytes.Contains(answer[240:], []byte{53, 1, 5}) { // ACK
-		return ""
-	}
-	return a.String()
-}
-
-// exchange sends a packet until it is answered, three times at most.
-func exchange(s int, p []byte) ([]byte, error) {
-	for range 3 {
-		if err := unix.Sendto(s, p, 0, &unix.SockaddrInet4{Port: 67, Addr: [4]byte{255, 255, 255, 255}}); err != nil {
-			return nil, err
-		}
-		answer := make([]byte, 1500)
-		n, _, err := unix.Recvfrom(s, answer, 0)
-		if err == nil && n > 240 && bytes.Equal(answer[4:8], p[4:8]) {
-			return answer[:n], nil
-		}
-	}
-	return nil, nil //nolint:nilnil // silence is an answer, too
 }
 
 func wantCode(t *testing.T, err error, kind baadal.Kind, code string) {

@@ -2,13 +2,14 @@ package dhcp
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"baadal"
 	"baadal/internal/ssh"
 )
 
-// The exit codes of apply.sh.
+// The exit codes of the scripts.
 const (
 	codeBusy          = 80
 	codeNoMain        = 81
@@ -19,6 +20,9 @@ const (
 	codeDown          = 86
 	codeCutOff        = 87
 	codeNoServer      = 88
+	codeStopped       = 89
+
+	codeSignal = 128 // and the signal's number
 )
 
 // explain turns a failure of the script into an error with a kind. Only what
@@ -48,15 +52,22 @@ func (s *Server) explain(res ssh.Result) error {
 		e.Code, e.Title = "dhcp_refused", "the DHCP server at "+box+" refuses the reservations; it goes on with the old ones"
 	case codeRestartFailed:
 		e.Code, e.Title = "dhcp_restart_failed", "the DHCP server at "+box+" did not start with the new reservations; it runs with the old ones"
-	case codeDown:
+	case codeDown, codeStopped:
 		e.Kind, e.Code, e.Title = baadal.Unavailable, "dhcp_down", "the DHCP server at "+box+" does not start"
+		if res.Code == codeStopped {
+			e.Title = "the DHCP server at " + box + " does not run"
+		}
 		e.WithNext("See why on "+box, "journalctl -u "+s.unit+" -n 50")
 	default:
-		if strings.Contains(said, "No space left on device") {
-			e.Kind, e.Code, e.Title = baadal.Exhausted, "dhcp_box_full", "no space is left on the DHCP server at "+box
-			return e
+		folder := path.Dir(s.opts.File)
+		e.Code, e.Title = "dhcp_failed", "what is to be done at the DHCP server "+box+" for "+s.opts.File+" failed"
+		switch {
+		case strings.Contains(said, "No space left on device"), strings.Contains(said, "Disk quota exceeded"):
+			e.Kind, e.Code, e.Title = baadal.Exhausted, "dhcp_box_full", "no space is left in "+folder+" at the DHCP server "+box+", which goes on with the old reservations"
+			e.WithNext("Make room on "+box, "df -h "+folder)
+		case res.Code > codeSignal:
+			e.Kind = baadal.Unavailable
 		}
-		return e.Err
 	}
 	return e
 }

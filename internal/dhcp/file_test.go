@@ -75,8 +75,11 @@ func FuzzParseKea(f *testing.F) {
 		// What was read is written as something that reads as the same.
 		var sent []byte
 		s := dhcp.NewKea(runner(func(_ context.Context, c ssh.Command) (res ssh.Result, err error) {
+			if c.Stdin == nil { // a look, which sees something else
+				return ssh.Result{}, nil
+			}
 			sent, err = io.ReadAll(c.Stdin)
-			return ssh.Result{Stdout: []byte(`{"result": 3}`)}, err
+			return ssh.Result{Stdout: []byte(`{"result": 0} {"result": 3}`)}, err
 		}), boxHost, dhcp.Options{})
 		if err := s.Apply(t.Context(), rs); err != nil {
 			if baadal.CodeOf(err) != "duplicate_reservation" {

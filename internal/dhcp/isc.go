@@ -24,7 +24,7 @@ func NewISC(runner Runner, host baadal.Host, opts Options) *Server {
 	if len(opts.Restart) == 0 {
 		opts.Restart = []string{"systemctl", "restart", "isc-dhcp-server"}
 		if len(opts.Status) == 0 {
-			opts.Status = []string{"systemctl", "is-active", "--quiet", "isc-dhcp-server"}
+			opts.Status = []string{"sh", "-c", `[ "$(systemctl show --property=SubState --value isc-dhcp-server)" = running ]`}
 		}
 	}
 	return newServer(product{

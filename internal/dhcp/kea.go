@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -39,9 +40,9 @@ func NewKea(runner Runner, host baadal.Host, opts Options) *Server {
 	opts.Status = nil
 	return newServer(product{
 		name: "Kea", pack: "kea-dhcp4-server", unit: "kea-dhcp4-server", script: "talk=" + shellQuote(keaTalk) + "\n" + keaScript, look: "kea-dhcp4 -t",
-		render: renderKea, parse: ParseKea, words: keaWords, after: dropLeases,
+		render: renderKea, parse: ParseKea, words: keaWords, after: dropLeases, still: keaStill,
 		include: func(file string) string {
-			return fmt.Sprintf("%q: true, %q: <?include %q?> in %q, and the hooks library libdhcp_lease_cmds.so", "reservations-global", "reservations", file, "Dhcp4")
+			return fmt.Sprintf("%q: true, %q: false, %q: <?include %q?> in %q, and the hooks library libdhcp_lease_cmds.so", "reservations-global", "match-client-id", "reservations", file, "Dhcp4")
 		},
 	}, runner, host, opts)
 }
@@ -124,17 +125,44 @@ type keaLease struct {
 	MAC string `json:"hw-address"`
 }
 
-// dropLeases ends leases of reserved addresses that others have: until they ran
-// out, Kea would not give such an address to whom it is reserved for.
-func dropLeases(ctx context.Context, s *Server, rs []reservation, printed []byte) error {
-	var answer struct {
-		Arguments struct {
-			Leases []keaLease `json:"leases"`
-		} `json:"arguments"`
-		Result int    `json:"result"`
-		Text   string `json:"text"`
+// keaAnswer is Kea's answer to a command.
+type keaAnswer[T any] struct {
+	Arguments T      `json:"arguments"`
+	Result    int    `json:"result"`
+	Text      string `json:"text"`
+}
+
+// keaRun says which run of Kea answered, and for how many seconds it has run.
+type keaRun struct {
+	PID    int   `json:"pid"`
+	Uptime int64 `json:"uptime"`
+}
+
+// keaStill reports whether there is no lease that dropLeases would end: none
+// comes of itself but with a Kea that was started from an older lease file, or by
+// a guest, whoever it is, that declines an address.
+func keaStill(before, now []byte) bool {
+	var was, is keaAnswer[keaRun]
+	var declined keaAnswer[map[string][][]any] // samples of a statistic, the youngest first: its value and when
+	dec := json.NewDecoder(bytes.NewReader(now))
+	if json.NewDecoder(bytes.NewReader(before)).Decode(&was) != nil || dec.Decode(&is) != nil || dec.Decode(&declined) != nil {
+		return false
 	}
-	if err := json.Unmarshal(printed, &answer); err != nil {
+	samples := declined.Arguments["declined-addresses"]
+	return is.Arguments.PID == was.Arguments.PID && is.Arguments.Uptime >= was.Arguments.Uptime &&
+		len(samples) > 0 && len(samples[0]) > 0 && samples[0][0] == 0.0
+}
+
+// dropLeases ends leases of reserved addresses that others have, or nobody, as
+// they were declined: until they ran out, Kea would not give such an address to
+// whom it is reserved for.
+func dropLeases(ctx context.Context, s *Server, rs []reservation, printed []byte) error {
+	var run keaAnswer[keaRun]
+	var answer keaAnswer[struct {
+		Leases []keaLease `json:"leases"`
+	}]
+	dec := json.NewDecoder(bytes.NewReader(printed))
+	if err := errors.Join(dec.Decode(&run), dec.Decode(&answer)); err != nil {
 		return fmt.Errorf("read Kea's leases: %w", err)
 	}
 	const none = 3

@@ -9,8 +9,10 @@ package dhcp
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	_ "embed"
 	"fmt"
+	"io"
 	"strconv"
 	"sync"
 	"time"
@@ -35,9 +37,10 @@ type Options struct {
 	// kea-dhcp4-server. Kea is restarted only when it does not answer.
 	Restart []string
 
-	// Status ends with 0 if ISC dhcpd runs. It is systemctl is-active --quiet
-	// isc-dhcp-server if Restart is empty, too; else none: then a server that
-	// stopped by itself is not noticed. Kea is asked on its socket instead.
+	// Status ends with 0 if ISC dhcpd runs. If Restart is empty, too, systemd is
+	// asked whether the unit has a process: Debian's is made of an init script and
+	// active without one. Else it is none: then a server that stopped by itself is
+	// not noticed. Kea is asked on its socket instead.
 	Status []string
 
 	Socket string // Kea's control socket; /run/kea/kea4-ctrl-socket
@@ -56,6 +59,10 @@ type product struct {
 
 	// after, if any, is given what the script printed when it had succeeded.
 	after func(ctx context.Context, s *Server, rs []reservation, printed []byte) error
+
+	// still, if any, is given that, and what a look printed since: whether there is
+	// nothing for after to do.
+	still func(before, now []byte) bool
 }
 
 // Server is a DHCP server on a box that is reached like a host, or on this
@@ -66,7 +73,9 @@ type Server struct {
 	host   baadal.Host
 	opts   Options
 
-	turn chan struct{} // holds an element while an Apply works on the box
+	turn chan struct{} // holds an element while an Apply works on the box, and for these
+	held string        // SHA-256 of the file that it was last brought in line with; empty: nobody knows
+	said []byte        // what it printed then
 
 	mu      sync.Mutex
 	asked   uint64 // number of the youngest Apply
@@ -79,11 +88,20 @@ func newServer(p product, runner Runner, host baadal.Host, opts Options) *Server
 	return &Server{product: p, runner: runner, host: host, opts: opts, turn: make(chan struct{}, 1)}
 }
 
-//go:embed files/apply.sh
-var applyScript string
+// The scripts, each for after that of the product and boxScript.
+var (
+	//go:embed files/box.sh
+	boxScript string
+	//go:embed files/apply.sh
+	applyScript string
+	//go:embed files/look.sh
+	lookScript string
+	//go:embed files/read.sh
+	readScript string
+)
 
-// readScript prints the file, and nothing if there is none.
-const readScript = `set -eu; [ -e "$1" ] || exit 0; exec cat -- "$1"`
+// seeAll lets a look print what loaded prints.
+const seeAll = "seen() { loaded; }\n"
 
 const (
 	applyLimit = 5 * time.Minute
@@ -94,7 +112,7 @@ const (
 // Apply makes the server hold exactly these reservations. It checks them first:
 // names, MAC addresses and IP addresses that are unusable or there twice are
 // Invalid. The same again changes nothing and does not restart the server,
-// unless it is known not to run.
+// unless it is known not to run; where it is so already it costs a look.
 //
 // Calls at the same time are put in a row, and those that wait are answered
 // together by one change with the youngest one's reservations: a caller that
@@ -136,38 +154,82 @@ func (s *Server) Apply(ctx context.Context, rs []baadal.Reservation) error {
 	return err
 }
 
-// apply sends the file.
+// apply sends the file, unless a look may say that it is there.
 func (s *Server) apply(ctx context.Context, rs []reservation) error {
-	argv := []string{"sh", "-c", s.script + applyScript, "baadal", s.opts.File, lastLine, s.opts.MainConfig, s.opts.Socket, strconv.Itoa(len(s.opts.Restart))}
-	argv = append(append(argv, s.opts.Restart...), s.opts.Status...)
-	res, err := s.runner.Run(ctx, s.host, ssh.Command{
-		Argv: argv, Stdin: bytes.NewReader(s.render(rs)), Timeout: applyLimit, Limit: fileLimit,
-	})
+	text := s.render(rs)
+	sum := fmt.Sprintf("%x", sha256.Sum256(text))
+	if s.held == "" || s.held == sum {
+		if done, err := s.holds(ctx, rs, sum); err != nil || done {
+			return err
+		}
+	}
+	s.held = ""
+	res, err := s.run(ctx, applyLimit, bytes.NewReader(text), applyScript, lastLine)
+	if err == nil {
+		err = s.settle(ctx, rs, sum, res.Stdout)
+	}
 	if err != nil {
 		return fmt.Errorf("apply reservations: %w", err)
 	}
-	if res.Code != 0 {
-		return fmt.Errorf("apply reservations: %w", s.explain(res))
+	return nil
+}
+
+// holds reports whether the server has this file; then it does what else there is
+// to do.
+func (s *Server) holds(ctx context.Context, rs []reservation, sum string) (bool, error) {
+	look := func(script string) ([]byte, bool, error) {
+		res, err := s.run(ctx, applyLimit, nil, script, sum)
+		if err != nil {
+			return nil, false, fmt.Errorf("look at reservations: %w", err)
+		}
+		said, same := bytes.CutPrefix(res.Stdout, []byte("same\n"))
+		return said, same, nil
 	}
-	if s.after == nil {
-		return nil
+	said, same, err := look(lookScript)
+	if err != nil || !same {
+		return false, err
 	}
-	return s.after(ctx, s, rs, res.Stdout)
+	if s.after == nil || s.held == sum && s.still(s.said, said) {
+		s.held = sum
+		return true, nil
+	}
+	if said, same, err = look(seeAll + lookScript); err != nil || !same {
+		return false, err
+	}
+	return true, s.settle(ctx, rs, sum, said)
+}
+
+// settle does what is left when the server has its file, and remembers it.
+func (s *Server) settle(ctx context.Context, rs []reservation, sum string, said []byte) error {
+	if s.after != nil {
+		if err := s.after(ctx, s, rs, said); err != nil {
+			return err
+		}
+	}
+	s.held, s.said = sum, said
+	return nil
+}
+
+// run runs a script on the box, with what it is given.
+func (s *Server) run(ctx context.Context, limit time.Duration, stdin io.Reader, script, given string) (ssh.Result, error) {
+	argv := []string{"sh", "-c", s.script + boxScript + script, "baadal", given, s.opts.File, s.opts.MainConfig, s.opts.Socket, strconv.Itoa(len(s.opts.Restart))}
+	argv = append(append(argv, s.opts.Restart...), s.opts.Status...)
+	res, err := s.runner.Run(ctx, s.host, ssh.Command{Argv: argv, Stdin: stdin, Timeout: limit, Limit: fileLimit})
+	if err == nil && res.Code != 0 {
+		err = s.explain(res)
+	}
+	return res, err
 }
 
 // Reservations reads back what the file on the box holds, in the file's order.
 // None yet is no error. What somebody wrote into it by hand is read, too, if it
 // is a reservation; anything else is Conflict (code dhcp_file_changed), and gone
-// with the next Apply.
+// with the next Apply. A server that does not run, and gives out nothing of it,
+// is Unavailable (code dhcp_down).
 func (s *Server) Reservations(ctx context.Context) ([]baadal.Reservation, error) {
-	res, err := s.runner.Run(ctx, s.host, ssh.Command{
-		Argv: []string{"sh", "-c", readScript, "baadal", s.opts.File}, Timeout: readLimit, Limit: fileLimit,
-	})
+	res, err := s.run(ctx, readLimit, nil, readScript, "")
 	if err != nil {
 		return nil, fmt.Errorf("read reservations: %w", err)
-	}
-	if res.Code != 0 {
-		return nil, fmt.Errorf("read reservations: %w", s.explain(res))
 	}
 	rs, err := s.parse(res.Stdout)
 	if err != nil {

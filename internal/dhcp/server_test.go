@@ -85,10 +85,12 @@ func testApply(t *testing.T, b *box, s *dhcp.Server) {
 		t.Errorf("offered %q after the change", got)
 	}
 
-	// A server that stopped by itself is started.
-	b.kill()
+	// A server that stopped by itself is told, and started.
 	current, err := s.Reservations(ctx)
 	must(t, err)
+	b.kill()
+	_, err = s.Reservations(ctx)
+	wantCode(t, err, baadal.Unavailable, "dhcp_down")
 	must(t, s.Apply(ctx, current))
 	if got := b.offer(reservation(13).MAC); got != "192.168.10.13" {
 		t.Errorf("offered %q after the server was killed", got)
@@ -108,34 +110,6 @@ func testApply(t *testing.T, b *box, s *dhcp.Server) {
 		t.Errorf("offered %q though nothing is reserved", got)
 	}
 	b.clean()
-}
-
-// An address whose MAC changes goes to the new one at once, though the old one
-// has a lease of it.
-func TestAddressChangesHands(t *testing.T) {
-	t.Parallel()
-	onServers(t, func(t *testing.T, b *box) {
-		s := b.dhcp(b)
-		old, next := reservation(30), reservation(30)
-		next.MAC = "A2:00:00:00:01:30"
-		must(t, s.Apply(t.Context(), []baadal.Reservation{old, reservation(31)}))
-		if got := b.lease(old.MAC); got != old.IP {
-			t.Fatalf("got %q", got)
-		}
-		if got := b.lease(reservation(31).MAC); got != reservation(31).IP {
-			t.Fatalf("got %q", got)
-		}
-		must(t, s.Apply(t.Context(), []baadal.Reservation{next, reservation(31)}))
-		if got := b.lease(next.MAC); got != next.IP {
-			t.Errorf("the new owner got %q", got)
-		}
-		if got := b.lease(old.MAC); got != "" {
-			t.Errorf("the old owner got %q", got)
-		}
-		if got := b.lease(reservation(31).MAC); got != reservation(31).IP {
-			t.Errorf("the neighbour got %q", got)
-		}
-	})
 }
 
 func TestApplyRefusals(t *testing.T) {
@@ -346,9 +320,17 @@ func TestApplyMany(t *testing.T) {
 		start := time.Now()
 		must(t, s.Apply(t.Context(), rs))
 		applied := time.Since(start)
+		sent := b.sent.Load()
 		start = time.Now()
 		must(t, s.Apply(t.Context(), rs))
 		same := time.Since(start)
+		if more := b.sent.Load() - sent; more != 0 {
+			t.Errorf("the same again sends %d bytes to the box", more)
+		}
+		must(t, b.dhcp(b).Apply(t.Context(), rs)) // another controller, or the next one
+		if more := b.sent.Load() - sent; more != 0 {
+			t.Errorf("the same again sends %d bytes to the box", more)
+		}
 		rs = append(rs, reservation(21000))
 		start = time.Now()
 		must(t, s.Apply(t.Context(), rs))

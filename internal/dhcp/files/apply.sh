@@ -1,66 +1,31 @@
-# Makes the DHCP server hold the file that comes on stdin. Arguments: the file of
-# ours, its last line, the server's main configuration, its control socket (may be
-# empty), the number of words of the restart command, these words, the words of
-# the command that tells whether the server runs (may be none).
-#
-# What differs between servers comes before this: server, nothing (the text of no
-# reservations), check, included, running, load and loaded.
+# Makes the DHCP server hold the file that comes on stdin; what is given is its
+# last line.
 #
 # FILE.old is the journal: while it is there, it holds what the server last ran
 # with, and FILE may be something that the server has not taken. It is made
 # before FILE changes and removed after the restart, so that a run that was
-# killed anywhere is finished or taken back by the next one.
-set -eu
-umask 022
-export LC_ALL=C PATH="${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"
+# killed anywhere is finished or taken back by the next one. It is another name
+# of what FILE was, and so is FILE after it was put back: neither takes room.
 
-BUSY=80 NO_MAIN=81 NO_INCLUDE=82 MAIN_BROKEN=83 REFUSED=84 RESTART_FAILED=85 DOWN=86 CUT_OFF=87 NO_SERVER=88
-
-fail() { # code words...
-	code=$1
-	shift
-	printf '%s\n' "$*" >&2
-	exit "$code"
+# What fails without a word of ours: a disk that is full, or cannot be written.
+stopped() {
+	rc=$?
+	[ $rc -ne 0 ] && [ $rc -lt $BUSY ] || return 0
+	[ -z "${locked-}" ] || rm -f -- "$file.new" "$file.old.new"
+	echo "file system: $(df --output=target -- "$folder" | tail -n 1)" >&2
 }
+trap stopped EXIT
 
-file=$1 last=$2 main=$3 socket=$4 restart_words=$5
-shift 5
-folder=$(dirname -- "$file")
-
-# detached runs a command in a session of its own, so that it is not killed half
-# way with us; the lock is then held until it has ended. The command itself gets
-# neither the lock nor our output: a daemon that it starts would keep them.
-detached() {
-	rc=0
-	setsid -w sh -c 'timeout 60 "$@" 9>&-' sh "$@" >"$file.log" 2>&1 </dev/null || rc=$?
-	said=$(tail -n 20 -- "$file.log")
-	rm -f -- "$file.log"
-	return $rc
-}
-
-restart() {
-	status_words=$(($# - restart_words))
-	moved=0
-	while [ $moved -lt "$restart_words" ]; do
-		set -- "$@" "$1"
-		shift
-		moved=$((moved + 1))
-	done
-	shift $status_words
-	detached "$@"
-}
-
-[ -d "$folder" ] || fail $NO_MAIN "there is no folder $folder"
-[ -f "$main" ] || fail $NO_MAIN "there is no $main"
-command -v $server >/dev/null || fail $NO_SERVER "there is no $server"
+there
 
 exec 9>"$file.lock"
 flock -w 60 9 || fail $BUSY "another change has been under way for a minute"
+locked=yes
 
 included
 
 cat >"$file.new"
-if [ "$(tail -n 1 -- "$file.new")" != "$last" ]; then
+if [ "$(tail -n 1 -- "$file.new")" != "$given" ]; then
 	rm -f -- "$file.new"
 	fail $CUT_OFF "the reservations did not come as a whole"
 fi
@@ -68,11 +33,8 @@ fi
 unfinished=no
 if [ -e "$file.old" ]; then unfinished=yes; fi
 if [ $unfinished = no ] && cmp -s -- "$file.new" "$file"; then
-	rm -f -- "$file.new"
-	if ! running "$@"; then
-		check || fail $MAIN_BROKEN "$said"
-		load "$@" || fail $DOWN "$said"
-	fi
+	rm -f -- "$file.new" "$file.old.new"
+	running "$@" || start "$@"
 	loaded || fail $DOWN "$server does not answer"
 	exit 0
 fi
@@ -81,8 +43,11 @@ fi
 trap : HUP INT TERM
 
 if [ $unfinished = no ]; then
-	if [ -e "$file" ]; then cp -p -- "$file" "$file.old.new"; else printf %s "$nothing" >"$file.old.new"; fi
-	sync -- "$file.old.new"
+	if [ ! -e "$file" ]; then
+		printf %s "$nothing" >"$file.old.new"
+	elif ! ln -fL -- "$file" "$file.old.new" 2>/dev/null; then
+		cp -p -- "$file" "$file.old.new"
+	fi
 	mv -fT -- "$file.old.new" "$file.old"
 fi
 sync -- "$file.new"
@@ -90,16 +55,13 @@ mv -fT -- "$file.new" "$file"
 sync -- "$folder"
 
 put_back() {
-	cp -p -- "$file.old" "$file.new"
-	sync -- "$file.new"
+	ln -f -- "$file.old" "$file.new" 2>/dev/null || cp -p -- "$file.old" "$file.new"
 	mv -fT -- "$file.new" "$file"
 	sync -- "$folder"
 }
 
-settled() {
-	rm -f -- "$file.old"
-	sync -- "$folder"
-}
+# If the power goes before this is on the disk, the next run loads once more.
+settled() { rm -f -- "$file.old"; }
 
 if ! check; then
 	why=$said

@@ -1,4 +1,4 @@
-# What apply.sh calls for ISC dhcpd.
+# What the scripts call for ISC dhcpd.
 server=dhcpd
 nothing=
 
@@ -11,7 +11,7 @@ included() {
 
 running() {
 	shift "$restart_words"
-	[ $# -eq 0 ] || detached "$@"
+	[ $# -eq 0 ] || bounded "$@"
 }
 
 # load makes the server read its files.
@@ -19,4 +19,7 @@ load() { restart "$@" && running "$@"; }
 
 # loaded prints what the controller wants to know of a server that has them.
 loaded() { :; }
+
+# seen does so, as shortly as can be, of one that has had them for long.
+seen() { running "$@"; }
 

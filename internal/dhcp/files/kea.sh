@@ -1,4 +1,4 @@
-# What apply.sh calls for Kea. $talk is kea.pl.
+# What the scripts call for Kea. $talk is kea.pl.
 server=kea-dhcp4
 nothing='[]'
 
@@ -7,7 +7,7 @@ check() { said=$(kea-dhcp4 -t "$main" 2>&1 >/dev/null 9>&-); }
 
 included() {
 	plain=$(sed 's/#.*//; s,//.*,,; s/[[:space:]]//g' <"$main")
-	for need in "\"reservations\":<?include\"$file\"?>" '"reservations-global":true' libdhcp_lease_cmds.so; do
+	for need in "\"reservations\":<?include\"$file\"?>" '"reservations-global":true' '"match-client-id":false' libdhcp_lease_cmds.so; do
 		case $plain in
 		*"$need"*) ;;
 		*) fail $NO_INCLUDE "$main does not have $need" ;;
@@ -42,5 +42,11 @@ load() {
 }
 
 # loaded prints what the controller wants to know of a server that has them.
-loaded() { printf '{"command":"lease4-get-all"}\n' | perl -e "$talk" "$socket" 9>&-; }
+loaded() { printf '%s\n' '{"command":"status-get"}' '{"command":"lease4-get-all"}' | perl -e "$talk" "$socket" 9>&-; }
+
+# seen does so, as shortly as can be, of one that has had them for long.
+seen() {
+	printf '%s\n' '{"command":"status-get"}' '{"command":"statistic-get","arguments":{"name":"declined-addresses"}}' |
+		perl -e "$talk" "$socket" 2>/dev/null 9>&-
+}
 
