@@ -213,7 +213,7 @@ func (tx *Tx) IgnoreTask(id int64) error {
 	if _, err := tx.exec(`UPDATE tasks SET state=$1, active=0, lease_owner='', generation=generation+1 WHERE id=$2`, int(baadal.TaskIgnore), id); err != nil {
 		return fmt.Errorf("ignore task: %w", err)
 	}
-	if err := tx.settle(t.Subject); err != nil {
+	if err := tx.settle(&t); err != nil {
 		return err
 	}
 	t.State, t.Generation = baadal.TaskIgnore, t.Generation+1
