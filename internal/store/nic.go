@@ -201,15 +201,29 @@ func (tx *Tx) touchVM(vmID, networkID int64) error {
 		if _, err := tx.exec(`UPDATE vms SET network_id = $1 WHERE id = $2`, networkID, vmID); err != nil {
 			return vmError("note network of vm", err)
 		}
-		if _, err := tx.touchNAT(); err != nil { // what leads to it leads elsewhere
-			return err
-		}
-		if _, err := tx.touchNAT(); err != nil {
+		if err := tx.leadElsewhere(vmID); err != nil {
 			return err
 		}
 	}
 	if _, err := tx.exec(`UPDATE vms SET generation = generation + 1, updated_at = $1 WHERE id = $2`, tx.now(), vmID); err != nil {
 		return vmError("touch vm", err)
+	}
+	return nil
+}
+
+// leadElsewhere begins a new revision of the NAT box's table, in which what leads
+// to a VM leads to another address: until the box has it, that is not in force.
+func (tx *Tx) leadElsewhere(vmID int64) error {
+	revision, err := tx.touchNAT()
+	if err != nil {
+		return err
+	}
+	for _, update := range []string{
+		`UPDATE public_addresses SET revision = $1 WHERE vm_id = $2`, `UPDATE forwards SET revision = $1 WHERE vm_id = $2 AND target = ''`,
+	} {
+		if _, err := tx.exec(update, revision, vmID); err != nil {
+			return fmt.Errorf("note new target: %w", err)
+		}
 	}
 	return nil
 }

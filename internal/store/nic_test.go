@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -190,5 +191,62 @@ func TestChangeNIC(t *testing.T) {
 		if next.Address != vm.Address || next.MAC != "A2:00:00:14:00:00" {
 			t.Errorf("the next VM has %s %s", next.Address, next.MAC)
 		}
+	})
+}
+
+// TestWhatLeadsToANICFollows: after a change of the first NIC's network, what
+// leads to it from outside is in force only when the NAT box knows.
+func TestWhatLeadsToANICFollows(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db, 3)
+		vm := w.vm("vm")
+		w.create(t, &vm)
+		var second baadal.Network
+		f := baadal.Forward{VMID: vm.ID, Service: baadal.ForwardPort, Protocol: baadal.TCP, Port: 22, ExpiresAt: db.Now().Add(time.Hour), ByID: vm.OwnerID}
+		update(t, db, func(tx *store.Tx) (err error) {
+			if second, err = w.addNetwork(tx, "second", 20, 2); err != nil {
+				return err
+			}
+			if _, err := tx.AddPublics(publicFirst, publicFirst); err != nil {
+				return err
+			}
+			if _, err := tx.ClaimPublic(vm.ID); err != nil {
+				return err
+			}
+			return tx.AddForward(&f, 50000, 50001)
+		})
+		reach := func() { // the box has all
+			update(t, db, func(tx *store.Tx) error {
+				s, err := tx.NATState()
+				if err != nil {
+					return err
+				}
+				_, err = tx.SetNATState(s.Revision, "")
+				return err
+			})
+		}
+		applied := func(when string, want bool) {
+			t.Helper()
+			view(t, db, func(tx *store.Tx) error {
+				publics, err := tx.Publics(baadal.ListQuery{})
+				if err != nil {
+					return err
+				}
+				forward, err := tx.Forward(f.ID, f.Service)
+				if publics.Items[0].Applied != want || forward.Applied != want {
+					t.Errorf("%s: the address is in force %t, the port %t, want %t", when, publics.Items[0].Applied, forward.Applied, want)
+				}
+				return err
+			})
+		}
+		reach()
+		applied("before", true)
+		update(t, db, func(tx *store.Tx) error { _, err := tx.ChangeNIC(vm.ID, 0, second.ID); return err })
+		applied("changed", false)
+		reach()
+		applied("changed, and known", true)
+		update(t, db, func(tx *store.Tx) error { return tx.NICStayed(vm.ID, 0, vm.MAC) })
+		applied("undone", false)
 	})
 }
