@@ -115,35 +115,38 @@ func (h *Hypervisor) SetNIC(ctx context.Context, host baadal.Host, uuid string, 
 		if err != nil {
 			return struct{}{}, err
 		}
-		var attach golibvirt.DomainDeviceModifyFlags
 		if has.active {
 			if live := withMAC(has.live, n.MAC); live == nil {
-				attach |= golibvirt.DomainDeviceModifyLive
+				err = attachNIC(rpc, dom, has.like, n, n.Down, golibvirt.DomainDeviceModifyLive)
 			} else if now := nicOf(live); now.VLAN != n.VLAN || now.Down != n.Down {
-				if err := moveNIC(rpc, dom, *live, n, n.Down, golibvirt.DomainDeviceModifyLive); err != nil {
-					return struct{}{}, err
-				}
+				err = moveNIC(rpc, dom, *live, n, n.Down, golibvirt.DomainDeviceModifyLive)
+			}
+			if err != nil {
+				return struct{}{}, err
 			}
 		}
 		// The definition never has a link that is down: a start brings it up.
 		if config := withMAC(has.config, n.MAC); config == nil {
-			attach |= golibvirt.DomainDeviceModifyConfig
+			err = attachNIC(rpc, dom, has.like, n, false, golibvirt.DomainDeviceModifyConfig)
 		} else if now := nicOf(config); now.VLAN != n.VLAN || now.Network != n.Network || now.Portgroup != n.Portgroup || now.Down {
-			if err := moveNIC(rpc, dom, *config, n, false, golibvirt.DomainDeviceModifyConfig); err != nil {
-				return struct{}{}, err
-			}
+			err = moveNIC(rpc, dom, *config, n, false, golibvirt.DomainDeviceModifyConfig)
 		}
-		if attach == 0 {
-			return struct{}{}, nil
-		}
-		device := netInterface(has.like, n)
-		text, err := device.Marshal()
-		if err != nil {
-			return struct{}{}, fmt.Errorf("write NIC XML: %w", err)
-		}
-		return struct{}{}, rpc.DomainAttachDeviceFlags(dom, text, uint32(attach))
+		return struct{}{}, err
 	})
 	return err
+}
+
+// attachNIC plugs a NIC into a domain that runs, or adds it to a definition.
+func attachNIC(rpc *golibvirt.Libvirt, dom golibvirt.Domain, like baadal.Domain, n baadal.DomainNIC, down bool, flag golibvirt.DomainDeviceModifyFlags) error {
+	device := netInterface(like, n)
+	if down {
+		device.Link = &libvirtxml.DomainInterfaceLink{State: "down"}
+	}
+	text, err := device.Marshal()
+	if err != nil {
+		return fmt.Errorf("write NIC XML: %w", err)
+	}
+	return rpc.DomainAttachDeviceFlags(dom, text, uint32(flag))
 }
 
 // moveNIC tells libvirt of a NIC as it is, with another network. As the domain

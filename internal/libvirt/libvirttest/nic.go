@@ -55,6 +55,10 @@ func testNICs(t *testing.T, f Fixture) {
 	moved.Down = false
 	set(moved)
 	has(moved)
+	second.Down = true // until its port was looked at
+	set(second)
+	has(moved, second)
+	second.Down = false
 	set(second)
 	has(moved, second)
 	if f.ShutdownWithin > 0 { // there is a guest that can let go
