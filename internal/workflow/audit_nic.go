@@ -12,6 +12,9 @@ import (
 // compareNICs asks whether every NIC of a VM that runs is on its host's bridge,
 // in its network's VLAN.
 func (c *comparison) compareNICs(vm baadal.VM) {
+	if c.before.vms[vm.ID].Generation != vm.Generation {
+		return // its NICs may have been changed while it was looked at
+	}
 	for _, n := range c.b.nics[vm.ID] {
 		tag, plugged := c.seen.vlans[vm.HostID][strings.ToUpper(n.MAC)]
 		if plugged && tag == n.VLAN {
