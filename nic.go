@@ -40,12 +40,18 @@ type NICChange struct {
 }
 
 // FindNIC finds a NIC by its number, one of its addresses, its MAC, or by its
-// network's name.
+// network's name. A network may be called 1: the number wins.
 func FindNIC(all []NIC, ref string) (NIC, error) {
-	for i := range all {
-		n := &all[i]
-		if strconv.Itoa(n.Index) == ref || n.Address == ref || n.Network == ref || strings.EqualFold(n.MAC, ref) || n.IPv6 != "" && n.IPv6 == ref {
-			return *n, nil
+	for _, is := range []func(*NIC) bool{
+		func(n *NIC) bool {
+			return strconv.Itoa(n.Index) == ref || n.Address == ref || strings.EqualFold(n.MAC, ref) || n.IPv6 != "" && n.IPv6 == ref
+		},
+		func(n *NIC) bool { return n.Network == ref },
+	} {
+		for i := range all {
+			if is(&all[i]) {
+				return all[i], nil
+			}
 		}
 	}
 	return NIC{}, Errorf(NotFound, "the VM has no NIC %q", ref).WithCode("nic_unknown").

@@ -194,3 +194,33 @@ func TestChangeNICIsUndone(t *testing.T) {
 		t.Errorf("retried, it has %v", got)
 	}
 }
+
+// TestRetriedNICIsTheSame: by the time it is tried again another NIC has its
+// number.
+func TestRetriedNICIsTheSame(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.network(t, "storage", 20, "10.0.2.0/28")
+	c.network(t, "backup", 30, "10.0.3.0/28")
+	c.create(t, c.orgadmin, baadal.VMCreate{Name: "ml", Network: "research", Networks: []string{"storage"}})
+	remove := func() (*baadal.Task, error) {
+		ch, err := c.RemoveNIC(t.Context(), c.orgadmin, "ml", "1", baadal.ChangeOptions{})
+		return ch.Task, err
+	}
+	failed := c.failTask(t, "hypervisor.drop_nic", remove)
+	gone, err := remove()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, gone)
+	ch, err := c.AddNIC(t.Context(), c.orgadmin, "ml", baadal.NICAdd{Network: "backup"}, baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, ch.Task)
+	_, err = c.RetryTask(t.Context(), c.admin, failed.ID)
+	refused(t, err, baadal.NotFound, "nic_unknown")
+	if got := c.nics(t, "ml"); !slices.Equal(got, []string{"0 research", "1 backup"}) {
+		t.Errorf("it has %v", got)
+	}
+}

@@ -144,13 +144,14 @@ func (s *Service) changeNIC(
 	})
 }
 
-// repeatNIC asks again for a change of a NIC that failed and was undone.
+// repeatNIC asks again for a change of a NIC that failed and was undone. The NIC
+// is known by its MAC: another one may have its number by now.
 func (s *Service) repeatNIC(ctx context.Context, a baadal.Actor, t baadal.Task) (baadal.Change[baadal.VM], error) {
 	var p nicParams
 	if err := json.Unmarshal(t.Params, &p); err != nil {
 		return baadal.Change[baadal.VM]{}, fmt.Errorf("read task parameters: %w", err)
 	}
-	ref, nic, network, none := fmt.Sprint(t.Subject.ID), fmt.Sprint(p.Index), fmt.Sprint(p.NetworkID), baadal.ChangeOptions{}
+	ref, nic, network, none := fmt.Sprint(t.Subject.ID), p.MAC, fmt.Sprint(p.NetworkID), baadal.ChangeOptions{}
 	switch t.Kind {
 	case baadal.TaskNICAdd:
 		return s.AddNIC(ctx, a, ref, baadal.NICAdd{Network: network}, none)
