@@ -88,6 +88,15 @@ func TestNetworkCreateValidate(t *testing.T) {
 	mustFail(t, err, baadal.Invalid, "", "vlan")
 }
 
+// TestNoMachineCanHaveThem: addresses that are of no use in a network.
+func TestNoMachineCanHaveThem(t *testing.T) {
+	t.Parallel()
+	for _, cidr := range []string{"0.0.0.0/8", "127.1.0.0/24", "169.0.0.0/8", "239.0.0.0/24", "255.0.0.0/8"} {
+		mustFail(t, (&baadal.NetworkEdit{CIDR: &cidr}).Validate(), baadal.Invalid, "", "cidr")
+	}
+	mustFail(t, (&baadal.NetworkEdit{DNS: &[]string{"fe80::1%x\ny"}}).Validate(), baadal.Invalid, "", "dns")
+}
+
 func TestNetworkEditValidate(t *testing.T) {
 	t.Parallel()
 	text := func(s string) *string { return &s }

@@ -190,6 +190,12 @@ func checkSubnet(cidr string) (netip.Prefix, error) {
 		return p, Errorf(Invalid, "%q is not a usable IPv4 subnet", cidr).WithField("cidr").
 			WithDetail("give its network address and a prefix of /8 to /30, as 192.168.10.0/24")
 	}
+	// This network, loopback, link-local, multicast and what comes after it.
+	for _, r := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"} {
+		if netip.MustParsePrefix(r).Overlaps(p) {
+			return p, Errorf(Invalid, "%s is not a subnet for VMs", p).WithField("cidr").WithDetail("no machine can have an address of %s", r)
+		}
+	}
 	return p, nil
 }
 
@@ -227,7 +233,7 @@ func checkGateway(gateway string, p netip.Prefix) error {
 
 func checkServers(dns []string) error {
 	for _, d := range dns {
-		if _, err := netip.ParseAddr(d); err != nil {
+		if a, err := netip.ParseAddr(d); err != nil || a.Zone() != "" { // a zone may be any text
 			return Errorf(Invalid, "%q is not an address", d).WithField("dns")
 		}
 	}
