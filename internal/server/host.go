@@ -10,7 +10,7 @@ func (s *Server) hostRoutes() []route {
 	return []route{
 		on("GET", "/hosts", "list-hosts", "List hosts", baadal.ActionHostRead, s.listHosts),
 		on("POST", "/hosts", "add-host", "Add a host; its key is pinned", baadal.ActionHostAdd, s.addHost, creation,
-			codes("exists", "bad_name", "fingerprint_unconfirmed", "fingerprint_differs")),
+			codes("exists", "bad_name", "fingerprint_unconfirmed", "fingerprint_differs", "address_in_use")),
 		on("GET", "/hosts/{ref}", "get-host", "Show a host", baadal.ActionHostRead, s.getHost),
 		on("DELETE", "/hosts/{ref}", "remove-host", "Remove a host without VMs", baadal.ActionHostRemove, s.removeHost, change,
 			codes("stale", "busy", "host_in_use")),

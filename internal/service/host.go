@@ -122,7 +122,7 @@ func (s *Service) AddHost(ctx context.Context, a baadal.Actor, in baadal.HostAdd
 	}
 	var t baadal.Task
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.CreateHost(&h); err != nil {
+		if err := first(tx.Lock("network"), forHost(tx, h.Address), tx.CreateHost(&h)); err != nil {
 			return err
 		}
 		if opt.DryRun {
@@ -146,6 +146,16 @@ func (s *Service) AddHost(ctx context.Context, a baadal.Actor, in baadal.HostAdd
 		return c, err
 	}
 	return baadal.Change[baadal.Host]{Resource: &h, Task: &t}, nil
+}
+
+// forHost refuses an address that VMs get.
+func forHost(tx *store.Tx, address string) error {
+	network, err := tx.NetworkWithAddress(address)
+	if err != nil || network == "" {
+		return err
+	}
+	return baadal.Errorf(baadal.Conflict, "%s is an address for VMs, of network %s", address, network).WithCode("address_in_use").WithField("address").
+		WithNext("Take it away there first", "baadal network range remove "+network+" "+address)
 }
 
 func unconfirmed(in baadal.HostAdd, h baadal.Host) error {

@@ -94,7 +94,10 @@ func pickNetwork(tx *store.Tx, a baadal.Actor, ref string) (n baadal.Network, er
 	}
 	switch {
 	case err != nil:
-	case n.VLAN == 0 || n.CIDR == "":
+	case n.VLAN == 0 && n.CIDR != "" || n.VLAN != 0 && n.CIDR == "":
+		err = baadal.Errorf(baadal.Conflict, "network %s has a VLAN or a subnet, and not the other yet", n.Name).WithCode("network_not_ready").
+			WithNext("Give it both", "baadal network edit "+n.Name+" --vlan N --cidr A.B.C.0/24")
+	case n.VLAN == 0:
 		err = baadal.Errorf(baadal.Conflict, "network %s has no VLAN and no addresses yet", n.Name).WithCode("network_not_ready").
 			WithNext("Give it both", "baadal network create "+n.Name+" --vlan N --cidr A.B.C.0/24")
 	case !n.Applied:
@@ -144,9 +147,16 @@ func deletableNetwork(tx *store.Tx, n *baadal.Network) error {
 		return baadal.Errorf(baadal.Conflict, "%s is built in and stays", n.Name).WithCode("network_builtin").
 			WithNext("Take its addresses away", "baadal network range remove "+n.Name+" FIRST LAST")
 	}
-	if n.VMs > 0 {
-		return baadal.Errorf(baadal.Conflict, "%d VMs are in network %s", n.VMs, n.Name).WithCode("network_in_use").
-			WithDetail("%s", usersOf(tx, n)).WithNext("See them", "baadal vm list network:"+n.Name)
+	if n.VMs > 0 || n.Free < n.Addresses { // the others have NICs in it beside their first ones
+		vms, names, err := usersOf(tx, n)
+		if err != nil {
+			return err
+		}
+		if vms == 0 {
+			names = "a NIC is being taken out of it"
+		}
+		return baadal.Errorf(baadal.Conflict, "%d VMs are in network %s", vms, n.Name).WithCode("network_in_use").
+			WithDetail("%s", names).WithNext("See them", "baadal vm list network:"+n.Name)
 	}
 	deleted, err := tx.VMs(baadal.ListQuery{Limit: 1, Filter: "state:deleted network:" + n.Name}, baadal.Visibility{Scope: baadal.ScopeAny})
 	if err != nil {
@@ -261,7 +271,8 @@ func nameOrganisations(tx *store.Tx, n *baadal.Network, refs []string) error {
 	return nil
 }
 
-// overlaps refuses a subnet that shares addresses with another network's.
+// overlaps refuses a subnet that shares addresses with another network's or with
+// the public ones.
 func overlaps(tx *store.Tx, cidr string, except int64) error {
 	all, err := tx.AllNetworks()
 	if err != nil {
@@ -273,7 +284,12 @@ func overlaps(tx *store.Tx, cidr string, except int64) error {
 			return baadal.Errorf(baadal.Conflict, "%s overlaps with %s of network %s", cidr, n.CIDR, n.Name).WithCode("subnet_overlaps").WithField("cidr")
 		}
 	}
-	return nil
+	public, err := tx.PublicsIn(p)
+	if err == nil && public > 0 {
+		err = baadal.Errorf(baadal.Conflict, "%d public addresses are of %s", public, cidr).WithCode("subnet_overlaps").WithField("cidr").
+			WithNext("See them", "baadal public list")
+	}
+	return err
 }
 
 // DeleteNetwork removes a network without VMs and its reservations.

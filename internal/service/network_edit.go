@@ -103,7 +103,7 @@ func editNetwork(tx *store.Tx, n *baadal.Network, in baadal.NetworkEdit) (change
 	set(&n.Bridge, in.Bridge)
 	set(&n.VisibleToAll, in.VisibleToAll)
 	switch {
-	case in.Organisations != nil:
+	case in.Organisations != nil && (in.VisibleToAll == nil || !*in.VisibleToAll):
 		n.VisibleToAll = false
 		err = nameOrganisations(tx, n, *in.Organisations)
 	case n.VisibleToAll:
@@ -124,7 +124,7 @@ func editNetwork(tx *store.Tx, n *baadal.Network, in baadal.NetworkEdit) (change
 		}
 		n.Applied = true // with a subnet and no addresses there is nothing to reserve
 	}
-	if n.Gateway != old.Gateway {
+	if n.Gateway != old.Gateway || n.CIDR != old.CIDR {
 		if err := first(n.CheckGateway(), freeForGateway(tx, n)); err != nil {
 			return nil, err
 		}
@@ -170,14 +170,7 @@ func idleNetwork(tx *store.Tx, n *baadal.Network) error {
 func noVMs(tx *store.Tx, n *baadal.Network) error {
 	shown := *n
 	shown.Builtin = "" // it may change as any other
-	if err := deletableNetwork(tx, &shown); err != nil {
-		return err
-	}
-	if claimed := n.Addresses - n.Free; claimed > 0 { // by NICs beside the first ones
-		return baadal.Errorf(baadal.Conflict, "%d NICs are in network %s", claimed, n.Name).WithCode("network_in_use").
-			WithNext("See whose they are", "baadal network addresses "+n.Name)
-	}
-	return nil
+	return deletableNetwork(tx, &shown)
 }
 
 func withoutAddresses(n *baadal.Network) error {
@@ -201,21 +194,21 @@ func freeForGateway(tx *store.Tx, n *baadal.Network) error {
 		WithNext("Take it away first", "baadal network range remove "+n.Name+" "+n.Gateway)
 }
 
-// usersOf names some of the VMs in a network.
-func usersOf(tx *store.Tx, n *baadal.Network) string {
+// usersOf counts the VMs with a NIC in a network, and names some.
+func usersOf(tx *store.Tx, n *baadal.Network) (vms int, words string, err error) {
 	const most = 5
-	vms, err := tx.VMs(baadal.ListQuery{Limit: most, Filter: "network:" + n.Name, Sort: "name"}, baadal.Visibility{Scope: baadal.ScopeAny})
+	all, err := tx.VMs(baadal.ListQuery{Limit: most, Filter: "network:" + n.Name, Sort: "name"}, baadal.Visibility{Scope: baadal.ScopeAny})
 	if err != nil {
-		return ""
+		return 0, "", err
 	}
 	var names []string
-	for _, vm := range vms.Items {
+	for _, vm := range all.Items {
 		names = append(names, vm.Name)
 	}
-	if more := vms.Total - len(names); more > 0 {
+	if more := all.Total - len(names); more > 0 {
 		names = append(names, fmt.Sprintf("%d more", more))
 	}
-	return strings.Join(names, ", ")
+	return all.Total, strings.Join(names, ", "), nil
 }
 
 // AddNetworkRange gives a network more addresses, and a task that reserves them

@@ -1,12 +1,17 @@
 package service_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"baadal"
+	"baadal/internal/simulator"
+	"baadal/internal/store"
+	"baadal/internal/store/storetest"
 )
 
 func edited(t *testing.T, c *cloud, name string, in baadal.NetworkEdit) baadal.Network {
@@ -179,5 +184,174 @@ func TestBuiltinsAreMadeOnce(t *testing.T) {
 	l, err = c.Networks(t.Context(), c.student, baadal.ListQuery{})
 	if err != nil || l.Total != 2 {
 		t.Errorf("a student sees %d networks: %v", l.Total, err)
+	}
+}
+
+// TestEditedNetworkFitsTogether: what is not named in the wish is looked at too.
+func TestEditedNetworkFitsTogether(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.network(t, "lab", 20, "10.9.0.0/30")
+	if n := edited(t, c, "lab", baadal.NetworkEdit{Gateway: new("10.9.0.1"), Organisations: &[]string{"TUB"}}); n.VisibleToAll {
+		t.Errorf("%+v", n)
+	}
+	if n := edited(t, c, "lab", baadal.NetworkEdit{VisibleToAll: new(true), Organisations: &[]string{}}); !n.VisibleToAll || len(n.Organisations) > 0 {
+		t.Errorf("to be visible to all, it is %+v", n)
+	}
+	ch, err := c.RemoveNetworkRange(t.Context(), c.admin, "lab", "10.9.0.2", baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, ch.Task)
+	_, err = c.EditNetwork(t.Context(), c.admin, "lab", baadal.NetworkEdit{CIDR: new("10.8.0.0/24")}, dry)
+	refusedField(t, err, baadal.Invalid, "gateway")
+	for _, gateway := range []string{"", "10.8.0.1"} {
+		if _, err := c.EditNetwork(t.Context(), c.admin, "lab", baadal.NetworkEdit{CIDR: new("10.8.0.0/24"), Gateway: &gateway}, dry); err != nil {
+			t.Errorf("with the gateway %q: %v", gateway, err)
+		}
+	}
+}
+
+// TestHalfAnEmptyNetwork: what is offered for one with a VLAN or a subnet only
+// leads on.
+func TestHalfAnEmptyNetwork(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	if err := c.EnsureBuiltinNetworks(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	offer := func(want string) {
+		t.Helper()
+		_, err := c.CreateVM(t.Context(), c.admin, baadal.VMCreate{Name: "ml", Template: "tiny", Network: "Private"}, dry)
+		refused(t, err, baadal.Conflict, "network_not_ready")
+		if e, ok := err.(*baadal.Error); !ok || len(e.Next) == 0 || !strings.HasPrefix(e.Next[0].Action, want) { //nolint:errorlint // as the API shows it
+			t.Errorf("%+v", e)
+		}
+	}
+	offer("baadal network create Private ")
+	edited(t, c, "Private", baadal.NetworkEdit{VLAN: new(30)})
+	offer("baadal network edit Private ")
+	edited(t, c, "Private", baadal.NetworkEdit{CIDR: new("10.8.0.0/24")})
+	_, err := c.CreateVM(t.Context(), c.admin, baadal.VMCreate{Name: "ml", Template: "tiny", Network: "Private"}, dry)
+	refused(t, err, baadal.Exhausted, "no_address")
+}
+
+// TestCancelledDeleteOfNetwork: a delete that never began leaves the network in
+// use.
+func TestCancelledDeleteOfNetwork(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	ch, err := c.DeleteNetwork(t.Context(), c.admin, "research", baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CancelTask(t.Context(), c.admin, ch.Task.ID); err != nil {
+		t.Fatal(err)
+	}
+	if done := c.settle(t, ch.Task)[0]; done.State != baadal.TaskFailed || done.UndoPending {
+		t.Fatalf("it ends as %s: %s", done.State, done.Message)
+	}
+	c.view(t, func(tx *store.Tx) error {
+		all, err := tx.Reservations()
+		if len(all) == 0 {
+			t.Error("its addresses are not reserved any more")
+		}
+		return err
+	})
+	c.create(t, c.orgadmin, baadal.VMCreate{Name: "ml"})
+}
+
+// TestNetworkOfOtherNICs: a network is in use by NICs beside the first ones, too.
+func TestNetworkOfOtherNICs(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.network(t, "storage", 20, "10.0.2.0/28")
+	vm := c.create(t, c.orgadmin, baadal.VMCreate{Name: "ml", Network: "research", Networks: []string{"storage"}})
+	_, _, _, network := c.removals(t, baadal.VM{Network: "storage"})
+	network.stays(t)
+	if _, err := network.act(dry); !strings.Contains(baadal.Message(err), vm.Name) {
+		t.Errorf("the error does not name who uses it: %v", err)
+	}
+	_, err := c.EditNetwork(t.Context(), c.admin, "storage", baadal.NetworkEdit{VLAN: new(21)}, dry)
+	refused(t, err, baadal.Conflict, "network_in_use")
+	ch, err := c.RemoveNIC(t.Context(), c.orgadmin, "ml", "storage", baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, ch.Task)
+	network.goes(t)
+}
+
+// TestNetworkKeepsOffPublicAddresses: nobody's private address is a public one.
+func TestNetworkKeepsOffPublicAddresses(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.update(t, func(tx *store.Tx) error {
+		_, err := tx.AddPublics(netip.MustParseAddr("203.0.113.16"), netip.MustParseAddr("203.0.113.31"))
+		return err
+	})
+	for cidr, code := range map[string]string{
+		"203.0.113.0/24": "subnet_overlaps", "203.0.113.16/30": "subnet_overlaps", "203.0.113.28/30": "subnet_overlaps",
+		"203.0.0.0/8": "subnet_overlaps", "203.0.113.0/28": "", "203.0.113.32/28": "",
+	} {
+		_, err := c.CreateNetwork(t.Context(), c.admin, baadal.NetworkCreate{Name: "lab", VLAN: 20, CIDR: cidr}, dry)
+		if baadal.CodeOf(err) != code {
+			t.Errorf("%s: %v", cidr, err)
+		}
+	}
+}
+
+// TestNetworkEditedAsItGetsReady: the end of its task and an edit at the same
+// time are one after the other.
+func TestNetworkEditedAsItGetsReady(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		c := newCloudOn(t, db, simulator.Config{Hosts: 3})
+		c.furnish(t, baadal.HostFacts{CPUs: 16, RAMMiB: 65536}, "10.0.1.0/28")
+		ch, err := c.CreateNetwork(t.Context(), c.admin, baadal.NetworkCreate{Name: "lab", VLAN: 20, CIDR: "10.9.0.0/29"}, baadal.ChangeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		meanwhileFor(t, db, 1500*time.Millisecond, func(tx *store.Tx) error { // as long as the task takes to its end
+			if err := tx.Lock("network"); err != nil { // as EditNetwork
+				return err
+			}
+			n, err := tx.Network(ch.Resource.ID)
+			if err != nil {
+				return err
+			}
+			n.DNS = []string{"10.9.0.6"}
+			return tx.UpdateNetwork(&n)
+		}, func() { c.run(t, ch.Task) })
+		n, err := c.Network(t.Context(), c.admin, "lab")
+		if err != nil || !n.Applied || len(n.DNS) != 1 {
+			t.Errorf("%+v, %v", n, err)
+		}
+	})
+}
+
+// TestHostIsNoVM: a host whose address VMs could get is not taken in.
+func TestHostIsNoVM(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.network(t, "lab", 20, "10.77.9.0/28")
+	if err := c.world.AddHost("host9", "10.77.9.11"); err != nil {
+		t.Fatal(err)
+	}
+	known, err := c.world.Host("host9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func() error {
+		_, err := c.AddHost(t.Context(), c.admin, baadal.HostAdd{Address: "10.77.9.11", Fingerprint: known.Fingerprint}, dry)
+		return err
+	}
+	refused(t, add(), baadal.Conflict, "address_in_use")
+	ch, err := c.RemoveNetworkRange(t.Context(), c.admin, "lab", "10.77.9.11", baadal.ChangeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, ch.Task)
+	if err := add(); err != nil {
+		t.Error(err)
 	}
 }

@@ -18,12 +18,17 @@ import (
 // begins, and waits for both.
 func meanwhile(t *testing.T, db *store.DB, fn func(tx *store.Tx) error, during func()) {
 	t.Helper()
+	meanwhileFor(t, db, 300*time.Millisecond, fn, during)
+}
+
+func meanwhileFor(t *testing.T, db *store.DB, hold time.Duration, fn func(tx *store.Tx) error, during func()) {
+	t.Helper()
 	at, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- db.Update(context.Background(), func(tx *store.Tx) error {
 			err := fn(tx)
 			close(at)
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(hold)
 			return err
 		})
 	}()

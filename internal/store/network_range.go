@@ -91,6 +91,16 @@ func (tx *Tx) measureNetwork(n *baadal.Network) error {
 	return nil
 }
 
+// NetworkWithAddress names the network that has an address for VMs; empty if none
+// has.
+func (tx *Tx) NetworkWithAddress(ip string) (name string, err error) {
+	err = tx.queryRow(`SELECT n.name FROM addresses a JOIN networks n ON n.id = a.network_id WHERE a.ip = $1`, ip).Scan(&name)
+	if err != nil && !isNoRows(err) {
+		return "", fmt.Errorf("read network of address: %w", err)
+	}
+	return name, nil
+}
+
 func ipOf(n int64) string {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}).String()
 }

@@ -23,6 +23,16 @@ func scanPublic(r row) (p baadal.PublicAddress, err error) {
 	return p, err
 }
 
+// PublicsIn counts the addresses of a subnet that are in the pool.
+func (tx *Tx) PublicsIn(p netip.Prefix) (int, error) {
+	first := int64(baadal.NumberOf(p.Masked().Addr()))
+	n, err := tx.count(`SELECT COUNT(*) FROM public_addresses WHERE ip_num BETWEEN $1 AND $2`, first, first+int64(1)<<(32-p.Bits())-1)
+	if err != nil {
+		return 0, fmt.Errorf("count public addresses: %w", err)
+	}
+	return n, nil
+}
+
 // AddPublics puts addresses into the pool. One that is in it is a Conflict.
 func (tx *Tx) AddPublics(first, last netip.Addr) (n int, err error) {
 	revision, err := tx.touchNAT()

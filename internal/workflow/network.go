@@ -20,6 +20,9 @@ func (w *Workflows) networkApply() task.Body {
 			{Name: "hosts", Do: w.onHosts(false), Undo: w.onHosts(true)},
 		},
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
+			if err := tx.Lock("network"); err != nil { // somebody may be editing it
+				return "", err
+			}
 			n, err := tx.Network(r.Task.Subject.ID)
 			if err != nil {
 				return "", err
@@ -43,6 +46,8 @@ func (w *Workflows) networkDelete() task.Body {
 		Done: func(tx *store.Tx, r *task.Run) (string, error) {
 			return r.Task.Subject.Name + " is deleted successfully", tx.DeleteNetwork(r.Task.Subject.ID)
 		},
+		// Cancelled before its first step, it has none to undo.
+		Undone: func(tx *store.Tx, r *task.Run) error { return tx.SetNetworkDeleting(r.Task.Subject.ID, false) },
 	}
 }
 
