@@ -7,6 +7,7 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 
@@ -24,6 +25,9 @@ const (
 	queueSize = 256      // pieces a viewer may be behind before it is let go
 	pieceSize = 4 << 10
 )
+
+// codeRefused is of a host that answers, and has nobody at that socket.
+const codeRefused = "socket_refused"
 
 // errSlow ends a viewer that does not read.
 var errSlow = errors.New("too slow to follow the serial line")
@@ -84,11 +88,16 @@ func (h *Hub) Open(ctx context.Context, host baadal.Host, uuid string, kind baad
 
 func (h *Hub) dialConsole(ctx context.Context, host baadal.Host, uuid string, kind baadal.ConsoleKind) (net.Conn, error) {
 	conn, err := h.dial.DialUnix(ctx, host, baadal.ConsoleSocket(baadal.ConsoleFolder(uuid), kind))
-	if err != nil && baadal.KindOf(err) != baadal.Unavailable {
-		return nil, baadal.Errorf(baadal.NotFound, "its %s console is not there: %w", kind, err).WithCode("no_console").
-			WithNext("See whether it runs", "")
+	switch k := baadal.KindOf(err); {
+	case err == nil:
+		return conn, nil
+	case k == baadal.NotFound, k == baadal.Internal, baadal.CodeOf(err) == codeRefused:
+		return nil, &baadal.Error{
+			Kind: baadal.NotFound, Code: "no_console", Err: err, Title: fmt.Sprintf("its %s console is not there", kind),
+			Detail: "the VM may have stopped, restarted or moved this moment", Next: []baadal.Offer{{Label: "See whether it runs"}},
+		}
 	}
-	return conn, err
+	return nil, err
 }
 
 // line returns the VM's line on that host; fresh says that the caller must start it.
@@ -218,14 +227,17 @@ func (l *line) join() (baadal.ConsoleStream, error) {
 	return v, nil
 }
 
-// leave takes a viewer away; the last one ends the line.
+// leave takes a viewer away; the last one ends the line, before anybody can join
+// what is about to end.
 func (l *line) leave(v *viewer) {
 	l.mu.Lock()
 	l.drop(v, net.ErrClosed)
-	last := len(l.viewers) == 0
+	last := len(l.viewers) == 0 && !l.over
+	l.over = l.over || last
 	l.mu.Unlock()
 	if last {
-		l.end(net.ErrClosed)
+		l.forget()
+		_ = l.conn.Close()
 	}
 }
 

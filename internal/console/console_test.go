@@ -172,12 +172,23 @@ func TestNoConsole(t *testing.T) {
 			t.Errorf("%s of a VM that is off: %v", kind, err)
 		}
 	}
+	// As sshd's refusal comes: of a path that is for administrators.
+	refusal := baadal.Errorf(baadal.Unavailable, "/run/baadal/u/vnc on host1 takes no connection").WithCode("socket_refused")
+	_, err := console.New(refusing{refusal}).Open(t.Context(), baadal.Host{Name: "host1"}, "u", baadal.ConsoleScreen)
+	if baadal.CodeOf(err) != "no_console" || baadal.KindOf(err) != baadal.NotFound || strings.Contains(err.Error(), "/run") {
+		t.Errorf("a socket where nobody listens: %v", err)
+	}
 	ctx, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
 	if _, err := h.Open(ctx, baadal.Host{Name: "host1"}, "u", baadal.ConsoleSerial); err != nil { // a failure is not kept
 		t.Error(err)
 	}
 }
+
+// refusing is a host that answers so.
+type refusing struct{ err error }
+
+func (r refusing) DialUnix(context.Context, baadal.Host, string) (net.Conn, error) { return nil, r.err }
 
 // waiting is a host whose first call takes until its caller gives up.
 type waiting struct {
