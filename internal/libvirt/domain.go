@@ -114,7 +114,10 @@ func devices(d baadal.Domain) *libvirtxml.DomainDeviceList {
 			Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
 			Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: "org.qemu.guest_agent.0"}},
 		}},
-		Graphics: []libvirtxml.DomainGraphic{{VNC: &libvirtxml.DomainGraphicVNC{Socket: baadal.ConsoleSocket(d.Console, baadal.ConsoleScreen)}}},
+		// No keymap: keys go by their place on the keyboard, and the guest's layout
+		// says what they type. Many viewers ask for a screen of their own by default:
+		// heeded, that would throw everybody else out.
+		Graphics: []libvirtxml.DomainGraphic{{VNC: &libvirtxml.DomainGraphicVNC{Socket: baadal.ConsoleSocket(d.Console, baadal.ConsoleScreen), SharePolicy: "ignore"}}},
 		Videos:   []libvirtxml.DomainVideo{{Model: libvirtxml.DomainVideoModel{Type: "vga", VRam: 16384}}},
 		RNGs: []libvirtxml.DomainRNG{{
 			Model:   "virtio",
