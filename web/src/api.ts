@@ -20,6 +20,14 @@ export interface Ticket {
   url: string;
 }
 
+/** One who looks at a console of a VM now. */
+export interface Viewer {
+  user: string;
+  kind: string;
+  vnc_client?: boolean; // whoever has the client; the user let it in
+  yours: boolean;
+}
+
 interface ProblemBody {
   title?: string;
   detail?: string;
@@ -70,6 +78,7 @@ async function problem(answer: Response): Promise<Problem> {
 const vmPath = (ref: string): string => `/vms/${encodeURIComponent(ref)}`;
 
 export const getVM = (ref: string): Promise<VM> => call("GET", vmPath(ref));
+export const viewers = async (ref: string): Promise<Viewer[]> => (await call<{ items: Viewer[] }>("GET", `${vmPath(ref)}/console`)).items;
 export const ticket = (ref: string, kind: string): Promise<Ticket> => call("POST", `${vmPath(ref)}/console`, { kind });
 export const act = (ref: string, action: string): Promise<unknown> => call("POST", `${vmPath(ref)}/${action}`);
 export const signIn = (username: string, password: string): Promise<{ must_change_password: boolean }> => call("POST", "/auth/sign-in", { username, password });

@@ -4,9 +4,9 @@ import type { VM } from "../src/api.ts";
 import { key, serialKeys, strokesFor } from "../src/console/keys.ts";
 import { moved } from "../src/console/link.ts";
 import { offers } from "../src/console/power.ts";
-import { Replay } from "../src/console/replay.ts";
+import { Hush, Replay } from "../src/console/replay.ts";
 import { Typist } from "../src/console/typist.ts";
-import { backWords, stateOf } from "../src/console/words.ts";
+import { backWords, othersWords, stateOf } from "../src/console/words.ts";
 
 const vm = (v: Partial<VM>): VM => ({ id: 1, uuid: "u", name: "web", host: "host1", state: "running", reachable: true, ...v });
 
@@ -77,6 +77,25 @@ test("what a serial line repeats is not shown twice", () => {
   equal(words(long.first(bytes(`${page.slice(-32_000)}!`))), "!");
 });
 
+test("a terminal does not answer what was asked before it came", () => {
+  const hush = new Hush();
+  const sent: string[] = [];
+  const data = (text: string): void => {
+    if (!hush.on) sent.push(text);
+  };
+  const shown: (() => void)[] = [];
+  hush.during((done) => {
+    data("\x1b[1;1R");
+    shown.push(done);
+  });
+  hush.during((done) => shown.push(done)); // it was lost, and is back already
+  shown[0]?.();
+  data("\x1b[2;1R");
+  shown[1]?.();
+  data("x");
+  deepEqual(sent, ["x"]);
+});
+
 test("a state is told as it is", () => {
   deepEqual(stateOf(vm({})), { mark: "running", words: "Running" });
   deepEqual(stateOf(vm({ reachable: false })), { mark: "alarm", words: "Its host does not answer" });
@@ -102,4 +121,13 @@ test("the power menu is the API's actions, with its reasons", () => {
   deepEqual(offers(vm({ state: "off", actions: { start: yes } })).map((o) => o.name), ["start"]);
   deepEqual(offers(vm({ state: "off", reason: "saved", actions: { start: yes, destroy: yes } })).map((o) => o.name), ["start", "destroy"]);
   ok(offers(vm({ state: "paused" })).some((o) => o.name === "resume"));
+});
+
+test("who else looks is named, oneself is not", () => {
+  const at = (user: string, v: object = {}) => ({ user, kind: "screen", yours: false, ...v });
+  equal(othersWords([], "screen"), "");
+  equal(othersWords([at("anna", { yours: true }), at("bert", { kind: "serial" })], "screen"), "");
+  equal(othersWords([at("bert"), at("anna", { yours: true }), at("bert")], "screen"), "Also here: bert");
+  equal(othersWords([at("bert", { vnc_client: true }), at("anna", { yours: true, vnc_client: true })], "screen"), "Also here: a VNC client of bert, your VNC client");
+  equal(othersWords(["a", "b", "c", "d", "e"].map((u) => at(u)), "screen"), "Also here: a, b, c and 2 more");
 });

@@ -96,6 +96,23 @@ test("it waits longer each time, and not for ever", async () => {
   equal(b.sockets.length, 0);
 });
 
+test("connections that end as soon as they are open come slower and slower", async () => {
+  const b = bench([]);
+  b.link.start();
+  await b.settle();
+  const backoff = (): number[] => b.waits.filter((w) => w !== 15_000); // that is the patience for one to open
+  for (let i = 0; i < 4; i++) {
+    b.last().open();
+    b.last().end(moved, "thrown out");
+    await b.pass();
+  }
+  deepEqual(backoff(), [150, 300, 600, 1200]);
+  b.last().open();
+  b.sleep(6000);
+  b.last().end(moved, "web moves"); // it had been open: the next may come soon
+  deepEqual(backoff(), [150, 300, 600, 1200, 150]);
+});
+
 test("a VM that is off is left alone until it runs", async () => {
   const b = bench([]);
   b.link.start();

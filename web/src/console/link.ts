@@ -37,6 +37,7 @@ export interface Channel {
 const firstWait = 150;
 const longestWait = 5000;
 const openPatience = 15_000;
+const steady = 5000; // who was open so long has overcome what was wrong
 
 /**
  * One console of a VM, kept connected: each connection needs a ticket of its own,
@@ -46,6 +47,7 @@ export class Link<C extends Channel> {
   state: State = { name: "idle" };
   private channel: C | null = null;
   private tries = 0;
+  private openedAt = 0;
   private lost: { code: number; at: number } | null = null;
   private callOff: () => void = () => {};
   private round = 0; // what belongs to an earlier one is not heard any more
@@ -109,7 +111,7 @@ export class Link<C extends Channel> {
       this.callOff();
       const back = this.lost === null ? null : { code: this.lost.code, millis: this.ground.now() - this.lost.at };
       this.lost = null;
-      this.tries = 0;
+      this.openedAt = this.ground.now();
       this.set({ name: "open", back });
     });
     channel.addEventListener("close", (e) => {
@@ -123,6 +125,8 @@ export class Link<C extends Channel> {
   }
 
   private closed(code: number, reason: string): void {
+    // Another connection that ends at once must not be followed by the next at once, and so on.
+    if (this.state.name === "open" && this.ground.now() - this.openedAt >= steady) this.tries = 0;
     this.lost ??= { code, at: this.ground.now() };
     if (code === switchedOff) this.set({ name: "off" });
     else if (code === refused) this.set({ name: "ended", words: reason, problem: null });

@@ -1,4 +1,4 @@
-import { act, getVM, Problem, type VM } from "../api.ts";
+import { act, getVM, Problem, viewers, type Viewer, type VM } from "../api.ts";
 import { askFor } from "../signin.ts";
 import { attribute, el, Notices } from "../ui/dom.ts";
 import { Menu, type Item } from "../ui/menu.ts";
@@ -11,7 +11,7 @@ import { Touch } from "./touch.ts";
 import { Typist } from "./typist.ts";
 import { View, type Kind } from "./view.ts";
 import { Watch } from "./watch.ts";
-import { backWords, stateOf } from "./words.ts";
+import { backWords, othersWords, stateOf } from "./words.ts";
 
 export type { Kind };
 
@@ -27,6 +27,7 @@ export class Page {
   private readonly notices = new Notices();
   private readonly path = el("span", { class: "path" });
   private readonly size = el("span", { class: "size" });
+  private readonly others = el("span", { class: "others", role: "status" });
   private readonly bar: HTMLElement;
   private readonly views: Record<Kind, View>;
   private readonly watch: Watch;
@@ -40,6 +41,7 @@ export class Page {
   private hostAtOpen = ""; // where it was when the connection was opened
   private troubled = false; // a notice says that the API does not answer
   private delay: number | null = null;
+  private looking: Viewer[] = []; // who looks at the VM, oneself too
   private escaped = 0;
   private readonly sizes: Record<Kind, string> = { screen: "", serial: "" };
 
@@ -58,11 +60,12 @@ export class Page {
     this.bar = this.makeBar();
     const touch = new Touch((name, control, alt) => this.press(name, control, alt), (s, text, control, alt) => this.view.stroke(s, text, control, alt));
     this.stage.append(this.empty, this.notices.element);
-    root.append(this.bar, this.stage, touch.element, el("footer", {}, this.path, this.size, el("span", { class: "hint" }, "Esc Esc leaves the keyboard")));
+    root.append(this.bar, this.stage, touch.element, el("footer", {}, this.path, this.others, this.size, el("span", { class: "hint" }, "Esc Esc leaves the keyboard")));
     document.addEventListener("keydown", (e) => this.onKey(e), { capture: true });
     new Pulse((millis) => {
       this.delay = millis;
       this.render();
+      if (millis !== null) this.lookAround();
     }, () => {
       for (const v of Object.values(this.views)) v.link.renew();
     }).start();
@@ -122,9 +125,19 @@ export class Page {
     if (this.hostAtOpen === "") this.hostAtOpen = vm.host;
     if (this.troubled) this.notices.say("");
     this.troubled = false;
+    this.lookAround(); // somebody who came is what is new, too
     if (first) this.show(this.kind);
     else if (runs && (!ran || this.view.link.state.name === "off")) this.nudge();
     this.render();
+  }
+
+  /** Asks who else looks; while that cannot be had, nothing is said. */
+  private lookAround(): void {
+    if (this.vm === null || document.hidden) return;
+    viewers(this.ref).catch(() => []).then((all) => {
+      this.looking = all;
+      this.render();
+    });
   }
 
   private onProblem(p: Problem): void {
@@ -250,6 +263,8 @@ export class Page {
     const words = { open: "Connected through Baadal", connecting: "Connecting …", waiting: "Connecting again …", off: "Not connected", ended: "Not connected", idle: "" }[link.name];
     this.path.textContent = [words, vm?.host ?? "", this.delay === null ? "" : `${Math.max(1, Math.round(this.delay))} ms`].filter((w) => w !== "").join(" · ");
     this.size.textContent = this.sizes[this.kind];
+    const others = link.name === "open" ? othersWords(this.looking, this.kind) : "";
+    if (this.others.textContent !== others) this.others.textContent = others; // is read aloud when it changes
   }
 
   /** Says in the middle of the stage why there is nothing to see. */

@@ -31,6 +31,27 @@ export class Replay {
   }
 }
 
+/**
+ * Keeps a terminal from answering what was said before it came. A guest that asked
+ * where the cursor is had its answer then; another one would be typed into whatever
+ * runs there now.
+ */
+export class Hush {
+  private showing = 0;
+
+  get on(): boolean {
+    return this.showing > 0;
+  }
+
+  /** Is on until show calls what it is given. */
+  during(show: (shown: () => void) => void): void {
+    this.showing++;
+    show(() => {
+      this.showing--;
+    });
+  }
+}
+
 function lastIndexOf(all: Uint8Array, part: Uint8Array): number {
   for (let at = all.length - part.length; at >= 0; at--) {
     let i = 0;

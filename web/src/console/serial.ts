@@ -2,7 +2,7 @@ import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { el } from "../ui/dom.ts";
-import { Replay } from "./replay.ts";
+import { Hush, Replay } from "./replay.ts";
 
 /** A VM's serial line as a terminal; what it said before stays over all connections. */
 export class Serial {
@@ -15,10 +15,13 @@ export class Serial {
   private readonly replay = new Replay();
   private channel: WebSocket | null = null;
   private readonly encoder = new TextEncoder();
+  private readonly hush = new Hush();
 
   constructor(private readonly resized: (columns: number, rows: number) => void) {
     this.terminal.loadAddon(this.fitting);
-    this.terminal.onData((text) => this.send(text));
+    this.terminal.onData((text) => {
+      if (!this.hush.on) this.send(text);
+    });
     this.terminal.onResize((size) => this.resized(size.cols, size.rows));
     new ResizeObserver(() => this.fit()).observe(this.element);
   }
@@ -41,10 +44,14 @@ export class Serial {
     channel.addEventListener("message", (e: MessageEvent<ArrayBuffer>) => {
       if (this.channel !== channel) return;
       let piece: Uint8Array = new Uint8Array(e.data);
-      if (first) piece = this.replay.first(piece);
-      else this.replay.next(piece);
+      if (!first) {
+        this.replay.next(piece);
+        this.terminal.write(piece);
+        return;
+      }
       first = false;
-      this.terminal.write(piece);
+      piece = this.replay.first(piece);
+      this.hush.during((shown) => this.terminal.write(piece, shown));
     });
   }
 

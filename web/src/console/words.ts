@@ -1,4 +1,4 @@
-import type { VM } from "../api.ts";
+import type { Viewer, VM } from "../api.ts";
 import { moved, type Back } from "./link.ts";
 
 const states: Record<VM["state"], string> = {
@@ -34,6 +34,18 @@ export function backWords(back: Back, before: string, now: string): string {
   if (back.code !== moved) return took;
   if (now !== before && now !== "") return `Moved to ${now}. ${took}`;
   return took;
+}
+
+const mostNamed = 3;
+
+/** Who else looks at a console, for its foot; nobody is nothing. */
+export function othersWords(all: readonly Viewer[], kind: string): string {
+  const names = all.filter((v) => v.kind === kind && (!v.yours || v.vnc_client === true))
+    .map((v) => (v.vnc_client !== true ? v.user : v.yours ? "your VNC client" : `a VNC client of ${v.user}`));
+  const others = [...new Set(names)];
+  if (others.length === 0) return "";
+  const more = others.length - mostNamed;
+  return `Also here: ${others.slice(0, mostNamed).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
 export function count(n: number, one: string, many: string): string {
