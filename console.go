@@ -53,6 +53,15 @@ type ConsoleTicket struct {
 	ExpiresAt time.Time   `json:"expires_at"`
 }
 
+// ConsoleViewer is one who looks at a console of a VM now.
+type ConsoleViewer struct {
+	User      string      `json:"user" doc:"His user name."`
+	Kind      ConsoleKind `json:"kind"`
+	VNCClient bool        `json:"vnc_client,omitempty" doc:"It is a VNC client, and whoever has it; the user asked for the grant that let it in."`
+	Yours     bool        `json:"yours" doc:"It is you who asks."`
+	Since     time.Time   `json:"since"`
+}
+
 // ConsoleTicketTTL is how long a ticket waits to be used.
 const ConsoleTicketTTL = 30 * time.Second
 

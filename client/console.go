@@ -51,6 +51,12 @@ func (c *Client) ConsoleTicket(ctx context.Context, ref string, kind baadal.Cons
 	return call[baadal.ConsoleTicket](ctx, c, change(http.MethodPost, at("vms", ref, "console"), baadal.ConsoleRequest{Kind: kind}, baadal.ChangeOptions{}))
 }
 
+// ConsoleViewers returns who looks at a VM's consoles now, through the controller
+// that answers.
+func (c *Client) ConsoleViewers(ctx context.Context, ref string) (baadal.List[baadal.ConsoleViewer], error) {
+	return call[baadal.List[baadal.ConsoleViewer]](ctx, c, get(at("vms", ref, "console"), nil))
+}
+
 // Screenshot returns a picture of a VM's screen, as PNG.
 func (c *Client) Screenshot(ctx context.Context, ref string) ([]byte, error) {
 	r := get(at("vms", ref, "screenshot"), nil)

@@ -125,6 +125,9 @@ func serve(ctx context.Context, out io.Writer, o serveOptions) error {
 	if err := svc.EnsureBuiltinNetworks(ctx); err != nil {
 		return fmt.Errorf("make built-in networks: %w", err)
 	}
+	if err := svc.ForgetLines(ctx); err != nil {
+		return err
+	}
 	if err := queue.Start(ctx); err != nil {
 		return err
 	}

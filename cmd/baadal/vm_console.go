@@ -23,10 +23,12 @@ const (
 	consolePause   = time.Second      // between tries
 	consoleSilence = 2 * time.Second  // after the end of piped input, until nothing more is expected
 	consoleGrace   = 30 * time.Second // and at most so long
+	consoleAhead   = 64               // keys typed while it comes back; Ctrl-] must be seen after them
 )
 
 func (c *cli) vmConsoleCommand() *cobra.Command {
-	return &cobra.Command{
+	who := false
+	cmd := &cobra.Command{
 		Use: "console NAME", Short: "Sit at a VM's serial console", Args: takes(1, 1), ValidArgsFunction: c.vmNames(true),
 		Long: `Sit at a VM's serial console: keys go to the VM, Ctrl-] leaves. What was said
 lately is shown first; several may look at once. It comes back by itself after a
@@ -36,12 +38,39 @@ migration or a restart. Piped input is typed, and it ends when the VM says no mo
 			if err != nil {
 				return err
 			}
+			if who {
+				return c.showViewers(cmd.Context(), api, args[0])
+			}
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
-			s := &serialSession{cli: c, api: api, vm: args[0], typed: make(chan []byte), stop: stop}
-			return s.run(ctx)
+			return newSerialSession(c, api, args[0], stop).run(ctx)
 		},
 	}
+	cmd.Flags().BoolVar(&who, "who", false, "list who looks at its screen and serial line now, instead")
+	return cmd
+}
+
+func (c *cli) showViewers(ctx context.Context, api *client.Client, vm string) error {
+	all, err := api.ConsoleViewers(ctx, vm)
+	if err != nil {
+		return err
+	}
+	l := listing[baadal.ConsoleViewer]{
+		name:  func(v baadal.ConsoleViewer) string { return v.User },
+		empty: "Nobody looks at the consoles of " + clean(vm) + ".",
+		columns: []column[baadal.ConsoleViewer]{
+			{title: "User", cell: func(v baadal.ConsoleViewer) string { return v.User }},
+			{title: "Console", cell: func(v baadal.ConsoleViewer) string { return string(v.Kind) }},
+			{title: "By", cell: func(v baadal.ConsoleViewer) string {
+				if v.VNCClient {
+					return "a VNC client with the user's grant"
+				}
+				return "sign-in"
+			}},
+			{title: "For", cell: func(v baadal.ConsoleViewer) string { return durationText(c.now().Sub(v.Since)) }},
+		},
+	}
+	return l.show(c, all, false)
 }
 
 // serialSession is a person, or a pipe, at a serial console, over as many
@@ -50,8 +79,12 @@ type serialSession struct {
 	cli   *cli
 	api   *client.Client
 	vm    string
-	typed chan []byte // closed at the end of input
+	typed chan []byte // closed at the end of input; has room, for what is typed while there is no connection
 	stop  context.CancelFunc
+}
+
+func newSerialSession(c *cli, api *client.Client, vm string, stop context.CancelFunc) *serialSession {
+	return &serialSession{cli: c, api: api, vm: vm, typed: make(chan []byte, consoleAhead), stop: stop}
 }
 
 func (s *serialSession) run(ctx context.Context) error {
@@ -71,6 +104,7 @@ func (s *serialSession) run(ctx context.Context) error {
 	}
 	go s.read(ctx, terminal)
 	for {
+		opened := time.Now()
 		err := s.attend(ctx, stream)
 		end, ended := errors.AsType[*baadal.ConsoleEnd](err)
 		switch {
@@ -80,6 +114,12 @@ func (s *serialSession) run(ctx context.Context) error {
 			return endOfConsole(end)
 		}
 		fmt.Fprintf(s.cli.err, "\r\n[%s: coming back]\r\n", clean(err.Error()))
+		if time.Since(opened) < consolePause { // it is thrown out again and again
+			select {
+			case <-time.After(consolePause):
+			case <-ctx.Done():
+			}
+		}
 		if stream, err = s.again(ctx); err != nil {
 			return err
 		}

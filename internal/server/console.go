@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -17,7 +19,9 @@ import (
 func (s *Server) consoleRoutes() []route {
 	return []route{
 		on("POST", "/vms/{ref}/console", "console-ticket", "Get a ticket for a VM's screen or serial console", baadal.ActionVMConsole,
-			s.consoleTicket, created, codes("ambiguous", "vm_not_running", "host_unreachable", "conflict")),
+			s.consoleTicket, created, codes("ambiguous", "vm_not_running", "host_unreachable", "console_in_use", "too_many_streams", "conflict")),
+		on("GET", "/vms/{ref}/console", "list-console-viewers", "List who looks at a VM's consoles now, through this controller", baadal.ActionVMConsole,
+			s.consoleViewers, codes("ambiguous")),
 		on("GET", "/vms/{ref}/screenshot", "get-screenshot", "Take a picture of a VM's screen", baadal.ActionVMConsole, s.screenshot, pngAnswer,
 			codes("ambiguous", "vm_not_running", "host_unreachable", "conflict")),
 		on("GET", "/console", "open-console", "Look at a console, over a WebSocket", baadal.ActionSelf, s.openConsole, webSocket,
@@ -36,8 +40,18 @@ func (s *Server) consoleTicket(ctx context.Context, in *struct {
 	Body baadal.ConsoleRequest
 },
 ) (*struct{ Body baadal.ConsoleTicket }, error) {
+	// A browser does not tell why a WebSocket is refused: what is known is said here.
+	free, err := s.streams.enter(actor(ctx).User.ID)
+	if err != nil {
+		return nil, err
+	}
+	free()
 	t, err := s.svc.ConsoleTicket(ctx, actor(ctx), in.Ref.Ref, in.Body.Kind)
 	return &struct{ Body baadal.ConsoleTicket }{t}, err
+}
+
+func (s *Server) consoleViewers(ctx context.Context, in *struct{ Ref }) (*listOut[baadal.ConsoleViewer], error) {
+	return all(s.svc.ConsoleViewers(ctx, actor(ctx), in.Ref.Ref))
 }
 
 func pngAnswer(r *route) {
@@ -110,51 +124,69 @@ func (s *Server) openConsole(ctx context.Context, in *consoleIn) (*huma.StreamRe
 func (s *Server) runConsole(r *http.Request, ws *websocket.Conn, a baadal.Actor, c service.Console) {
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
-	fromVM, fromClient := make(chan error, 1), make(chan error, 1)
+	fromVM, fromClient := make(chan error, 2), make(chan error, 1)
 	go func() { fromVM <- s.toClient(ctx, ws, c.Stream) }() // ends with the stream
-	go func() { fromClient <- toVM(ctx, ws, c.Stream) }()   // ends with the WebSocket
-	end := func(code websocket.StatusCode, why string) { _ = ws.Close(code, why[:min(len(why), 120)]) }
-	beat := time.NewTicker(s.cfg.Heartbeat)
-	defer beat.Stop()
-	for {
-		select {
-		case <-fromClient: //nolint:errcheck // that it ended is all
-			_ = c.Stream.Close()
-			s.svc.EndConsole(ctx, a, c)
-			_ = ws.CloseNow()
-			return
-		case <-fromVM: //nolint:errcheck // likewise
-			_ = c.Stream.Close()
-			e := s.svc.EndConsole(ctx, a, c)
-			end(websocket.StatusCode(e.Code), e.Reason)
-			return
-		case <-beat.C:
-			if err := s.keepConsole(r, ws, c); err != nil {
-				_ = c.Stream.Close()
-				s.svc.EndConsole(ctx, a, c)
-				e := endOf(err)
-				end(websocket.StatusCode(e.Code), e.Reason)
-				return
-			}
-		case <-s.draining:
-			_ = c.Stream.Close()
-			s.svc.EndConsole(ctx, a, c)
-			end(baadal.ConsoleMoved, "the server restarts")
-			return
+	go func() {                                             // ends with either
+		if err := toVM(ctx, ws, c.Stream); errors.Is(err, errVMEnded) {
+			fromVM <- err
+		} else {
+			fromClient <- err
 		}
+	}()
+	var e *baadal.ConsoleEnd
+	select {
+	case e = <-s.watchConsole(ctx, r, ws, c):
+	case <-fromClient: //nolint:errcheck // that it ended is all
+		_ = c.Stream.Close()
+		s.svc.EndConsole(ctx, a, c)
+		_ = ws.CloseNow()
+		return
+	case <-fromVM: //nolint:errcheck // likewise
+	case <-s.draining:
+		e = &baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: "the server restarts"}
 	}
+	_ = c.Stream.Close()
+	if now := s.svc.EndConsole(ctx, a, c); e == nil {
+		e = &now
+	}
+	_ = ws.Close(websocket.StatusCode(e.Code), strings.ToValidUTF8(e.Reason[:min(len(e.Reason), 120)], ""))
 }
 
-// keepConsole asks the client for a sign of life, and looks whether the sign-in
-// still holds and still lets it look.
-func (s *Server) keepConsole(r *http.Request, ws *websocket.Conn, c service.Console) error {
-	ctx, stop := context.WithTimeout(r.Context(), s.cfg.IOTimeout)
-	defer stop()
-	if err := ws.Ping(ctx); err != nil {
-		return err
+// watchConsole looks now and then whether the sign-in still holds and still lets
+// it look, and asks the client for signs of life. Neither waits for the other: who
+// says nothing must not be let look any longer. Its channel tells when the console
+// has to end; all of it ends with ctx.
+func (s *Server) watchConsole(ctx context.Context, r *http.Request, ws *websocket.Conn, c service.Console) <-chan *baadal.ConsoleEnd {
+	ends := make(chan *baadal.ConsoleEnd, 2)
+	watch := func(look func(context.Context) error) {
+		beat := time.NewTicker(s.cfg.Heartbeat)
+		defer beat.Stop()
+		for {
+			select {
+			case <-beat.C:
+				if err := look(ctx); err != nil {
+					ends <- endOf(err)
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
 	}
-	secret, _ := credential(r)
-	a, err := s.svc.Authenticate(ctx, secret)
+	go watch(func(ctx context.Context) error { return s.keepConsole(ctx, r, c) })
+	go watch(func(ctx context.Context) error {
+		ctx, stop := context.WithTimeout(ctx, s.cfg.IOTimeout)
+		defer stop()
+		return ws.Ping(ctx)
+	})
+	return ends
+}
+
+// keepConsole asks again what was asked when the console was opened.
+func (s *Server) keepConsole(ctx context.Context, r *http.Request, c service.Console) error {
+	ctx, stop := context.WithTimeout(ctx, s.cfg.IOTimeout)
+	defer stop()
+	a, err := s.admitted(r.WithContext(ctx), baadal.ActionVMConsole)
 	if err != nil {
 		return err
 	}
@@ -163,14 +195,14 @@ func (s *Server) keepConsole(r *http.Request, ws *websocket.Conn, c service.Cons
 
 // endOf tells what is said to who looked when keepConsole failed: only who may
 // not see it any more is sent away for good.
-func endOf(err error) baadal.ConsoleEnd {
+func endOf(err error) *baadal.ConsoleEnd {
 	switch baadal.KindOf(err) {
 	case baadal.Unauthenticated, baadal.Forbidden, baadal.NotFound:
-		return baadal.ConsoleEnd{Code: baadal.ConsoleRefused, Reason: baadal.Message(err)}
+		return &baadal.ConsoleEnd{Code: baadal.ConsoleRefused, Reason: baadal.Message(err)}
 	case baadal.Conflict:
-		return baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: baadal.Message(err)}
+		return &baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: baadal.Message(err)}
 	default: // the database, or a client that gave no sign of life
-		return baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: "the console was lost"}
+		return &baadal.ConsoleEnd{Code: baadal.ConsoleMoved, Reason: "the console was lost"}
 	}
 }
 
@@ -195,6 +227,9 @@ func (s *Server) sendPiece(ctx context.Context, ws *websocket.Conn, b []byte) er
 	return ws.Write(ctx, websocket.MessageBinary, b)
 }
 
+// errVMEnded says that the VM takes nothing any more.
+var errVMEnded = errors.New("the VM ended the console")
+
 func toVM(ctx context.Context, ws *websocket.Conn, stream baadal.ConsoleStream) error {
 	for {
 		_, b, err := ws.Read(ctx)
@@ -202,7 +237,7 @@ func toVM(ctx context.Context, ws *websocket.Conn, stream baadal.ConsoleStream) 
 			return err
 		}
 		if _, err := stream.Write(b); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errVMEnded, err)
 		}
 	}
 }

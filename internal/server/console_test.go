@@ -208,11 +208,15 @@ func TestConsoleEndsInTrouble(t *testing.T) {
 func TestSerialLineOfAnotherController(t *testing.T) {
 	t.Parallel()
 	s := newSeats(t)
+	ticket := s.ticket(t)
 	s.Update(func(tx *store.Tx) error {
 		_, err := tx.HoldLine(s.vm.ID, "the other", tx.Now().Add(time.Minute))
 		return err
 	})
-	if ws, status, body := s.dial(t, s.anna.Token, s.ticket(t), ""); ws != nil || !strings.Contains(body, "console_in_use") {
+	if a := ask(t, s.Cloud, s.anna.Token, "POST", "/api/v1/vms/web/console", `{"kind":"serial"}`); a.problem(t).Code != "console_in_use" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if ws, status, body := s.dial(t, s.anna.Token, ticket, ""); ws != nil || !strings.Contains(body, "console_in_use") {
 		t.Errorf("%d %s", status, body)
 	}
 	s.Update(func(tx *store.Tx) error { return tx.ReleaseLine(s.vm.ID, "the other") })

@@ -26,34 +26,40 @@ func (s *Server) authenticate(rt *route) func(huma.Context, func(huma.Context)) 
 	}
 }
 
-// admit is the order of the checks at the door; it fills in the call's actor.
+// admit lets a call in, and fills in its actor.
 func (s *Server) admit(r *http.Request, action baadal.Action) error {
+	a, err := s.admitted(r, action)
+	callOf(r.Context()).actor = a
+	return err
+}
+
+// admitted is the order of the checks at the door. The actor is known also when
+// it is refused what it wants.
+func (s *Server) admitted(r *http.Request, action baadal.Action) (a baadal.Actor, err error) {
 	secret, fromCookie := credential(r)
 	if fromCookie || secret == "" {
 		if err := s.csrf.Check(r); err != nil {
-			return baadal.Errorf(baadal.Forbidden, "the request comes from another site").WithCode("cross_origin")
+			return a, baadal.Errorf(baadal.Forbidden, "the request comes from another site").WithCode("cross_origin")
 		}
 	}
 	if action == baadal.ActionPublic {
-		return nil
+		return a, nil
 	}
 	if secret == "" {
-		return baadal.Errorf(baadal.Unauthenticated, "not signed in").WithCode("not_signed_in").WithNext("Sign in", "baadal login")
+		return a, baadal.Errorf(baadal.Unauthenticated, "not signed in").WithCode("not_signed_in").WithNext("Sign in", "baadal login")
 	}
-	a, err := s.svc.Authenticate(r.Context(), secret)
-	if err != nil {
-		return err //nolint:wrapcheck // the words are for the caller
+	if a, err = s.svc.Authenticate(r.Context(), secret); err != nil {
+		return a, err //nolint:wrapcheck // the words are for the caller
 	}
-	callOf(r.Context()).actor = a
 	if a.User.MustChange && action != baadal.ActionSelf {
-		return baadal.Errorf(baadal.Forbidden, "change your password first").WithCode("password_change_required").
+		return a, baadal.Errorf(baadal.Forbidden, "change your password first").WithCode("password_change_required").
 			WithDetail("the present one was only for the first sign-in").WithNext("Change it", "baadal passwd")
 	}
 	if a.ScopeOf(action) == baadal.ScopeNone {
-		return baadal.Errorf(baadal.Forbidden, "that is not yours to do").
+		return a, baadal.Errorf(baadal.Forbidden, "that is not yours to do").
 			WithDetail("%s is none of your roles' permissions", action)
 	}
-	return nil
+	return a, nil
 }
 
 // credential returns the secret that a request carries: an Authorization

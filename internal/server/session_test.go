@@ -160,7 +160,7 @@ func TestSecurityHeaders(t *testing.T) {
 		a := ask(t, c, "", "GET", path, "")
 		h := a.header
 		if !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") || h.Get("X-Content-Type-Options") != "nosniff" ||
-			h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("X-Request-Id") == "" {
+			h.Get("X-Frame-Options") != "DENY" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("X-Request-Id") == "" {
 			t.Errorf("%s: headers %v", path, h)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"baadal"
 )
 
-// Bounds of event streams.
+// Bounds of event streams and consoles.
 const (
 	maxStreams        = 2000
 	maxStreamsPerUser = 32
@@ -33,8 +33,8 @@ func (c *streamCount) enter(user int64) (release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all >= maxStreams || c.byUser[user] >= maxStreamsPerUser {
-		return nil, baadal.Errorf(baadal.TooMany, "too many event streams are open").WithCode("too_many_streams").
-			WithDetail("one user may have %d", maxStreamsPerUser)
+		return nil, baadal.Errorf(baadal.TooMany, "too many event streams and consoles are open").WithCode("too_many_streams").
+			WithDetail("one user may have %d, all of them %d", maxStreamsPerUser, maxStreams).WithNext("Close some", "")
 	}
 	c.all++
 	c.byUser[user]++

@@ -27,6 +27,8 @@ const (
 	consolePath   = "/api/v1/console"
 	// holdLine is how long a serial line stays a controller's that says nothing any more.
 	holdLine = 45 * time.Second
+	// mostPictures is how many screenshots are taken at a time.
+	mostPictures = 4
 )
 
 // Console is an open console of a VM.
@@ -73,6 +75,13 @@ func (s *Service) ConsoleTicket(ctx context.Context, a baadal.Actor, ref string,
 		}
 		if err := viewable(a, &vm); err != nil {
 			return hideHosts(a, err)
+		}
+		if kind == baadal.ConsoleSerial { // said here, since a browser does not tell why a WebSocket is refused
+			if free, err := tx.LineIsFree(vm.ID, s.instance); err != nil {
+				return err
+			} else if !free {
+				return lineInUse(vm)
+			}
 		}
 		t = baadal.ConsoleTicket{Ticket: secret, Kind: kind, URL: consolePath + "?ticket=" + secret, ExpiresAt: tx.Now().Add(baadal.ConsoleTicketTTL)}
 		return tx.AddConsoleTicket(auth.HashSecret(secret), vm.ID, a.User.ID, kind, t.ExpiresAt)
@@ -123,21 +132,23 @@ func (s *Service) OpenConsole(ctx context.Context, a baadal.Actor, ticket string
 	}
 	if c.Stream, err = s.opt.Consoles.Open(ctx, host, c.VM.UUID, c.Kind); err != nil {
 		c.release(ctx)
-		return c, hideHosts(a, err)
+		return c, hideOutside(a, err)
 	}
-	// Nobody looks at a console without a line of history.
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		return event(tx, a, baadal.Event{
-			Subject: vmSubject(c.VM), Version: c.VM.Generation, What: string(c.Kind) + " console opened",
-			OwnerID: c.VM.OwnerID, OrganisationID: c.VM.OrganisationID,
-		}, nil)
-	})
-	if err != nil {
+	leave, release := s.looking.enter(c.VM.ID, a, c.Kind, false, s.db.Now()), c.release
+	c.release = func(ctx context.Context) { leave(); release(ctx) }
+	if err := s.noteLook(ctx, a, c.VM, string(c.Kind)+" console opened"); err != nil { // who hears of it asks who looks
 		_ = c.Stream.Close()
 		c.release(ctx)
 		return c, err
 	}
 	return c, nil
+}
+
+// noteLook tells history that somebody looks: nobody does without a line of it.
+func (s *Service) noteLook(ctx context.Context, a baadal.Actor, vm baadal.VM, what string) error {
+	return s.db.Update(ctx, func(tx *store.Tx) error {
+		return event(tx, a, baadal.Event{Subject: vmSubject(vm), Version: vm.Generation, What: what, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID}, nil)
+	})
 }
 
 // enterLine counts one more who holds the serial line open, before it is
@@ -160,33 +171,64 @@ func (s *Service) holdLine(tx *store.Tx, c Console) error {
 	}
 	ok, err := tx.HoldLine(c.VM.ID, s.instance, tx.Now().Add(holdLine))
 	if err == nil && !ok {
-		err = baadal.Errorf(baadal.Conflict, "the serial console of %s is open through another controller", c.VM.Name).WithCode("console_in_use").
-			WithDetail("a serial line has one reader").WithNext("Use the screen, or ask for it again in a minute", "")
+		err = lineInUse(c.VM)
 	}
 	return err
 }
 
+func lineInUse(vm baadal.VM) error {
+	return baadal.Errorf(baadal.Conflict, "the serial console of %s is open through another controller", vm.Name).WithCode("console_in_use").
+		WithDetail("a serial line has one reader").WithNext("Use the screen, or ask for it again in a minute", "")
+}
+
 // leaveLine gives a serial line back unless somebody else holds it open. Who
-// comes meanwhile waits, so that the line is not taken away from him.
+// comes while it is given back waits, so that the line is not taken away from
+// him. The lock is taken inside the transaction, as by who comes: the other way
+// round the two would wait for each other, and all that writes for both.
 func (s *Service) leaveLine(ctx context.Context, c Console) {
 	s.lines.Lock()
-	defer s.lines.Unlock()
-	if s.lines.open[c.VM.ID]--; s.lines.open[c.VM.ID] > 0 {
+	s.lines.open[c.VM.ID]--
+	held := s.lines.open[c.VM.ID] > 0
+	if !held {
+		delete(s.lines.open, c.VM.ID)
+	}
+	s.lines.Unlock()
+	if held {
 		return
 	}
-	delete(s.lines.open, c.VM.ID)
 	// The request is over; when this fails the line is free a little later.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
-	if err := s.db.Update(ctx, func(tx *store.Tx) error { return tx.ReleaseLine(c.VM.ID, s.instance) }); err != nil {
+	err := s.db.Update(ctx, func(tx *store.Tx) error {
+		s.lines.Lock()
+		defer s.lines.Unlock()
+		if s.lines.open[c.VM.ID] > 0 { // somebody came
+			return nil
+		}
+		return tx.ReleaseLine(c.VM.ID, s.instance)
+	})
+	if err != nil {
 		s.log.WarnContext(ctx, "serial line is not released", "vm", c.VM.Name, "error", err)
 	}
+}
+
+// ForgetLines frees the serial lines that a controller held which was killed. It
+// is called before anybody comes, where no other controller can hold one.
+func (s *Service) ForgetLines(ctx context.Context) error {
+	if s.db.Shared() {
+		return nil
+	}
+	return s.db.Update(ctx, func(tx *store.Tx) error { return tx.ForgetLines() })
 }
 
 // KeepConsole looks whether the actor may still look, and keeps the serial line
 // this controller's. Whatever it returns but nil must end the console.
 func (s *Service) KeepConsole(ctx context.Context, a baadal.Actor, c Console) error {
-	return s.db.Update(ctx, func(tx *store.Tx) error {
+	look := s.db.View
+	if c.Kind == baadal.ConsoleSerial {
+		look = s.db.Update
+	}
+	return look(ctx, func(tx *store.Tx) error {
 		vm, err := tx.VM(c.VM.ID)
 		if err != nil {
 			return err
@@ -239,6 +281,17 @@ func (s *Service) Screenshot(ctx context.Context, a baadal.Actor, ref string) ([
 	if err != nil {
 		return nil, hideHosts(a, err)
 	}
+	// A picture takes some 30 MB and half a second while it is made, whoever asks
+	// how often.
+	select {
+	case s.pictures <- struct{}{}:
+		defer func() { <-s.pictures }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	png, err := s.opt.Screens.Screenshot(ctx, host, vm.UUID)
-	return png, hideHosts(a, err)
+	if err != nil {
+		return nil, hideOutside(a, err)
+	}
+	return png, s.noteLook(ctx, a, vm, "picture of the screen taken")
 }

@@ -60,3 +60,15 @@ func hideHosts(a baadal.Actor, err error) error {
 	}
 	return plain
 }
+
+// hideOutside is hideHosts for what a host, or what runs there, said.
+func hideOutside(a baadal.Actor, err error) error {
+	e, ok := errors.AsType[*baadal.Error](err)
+	if !ok || seesHosts(a) || e.Code == "no_console" || e.Kind == baadal.Internal { // of an internal one nobody sees the words
+		return err
+	}
+	if e.Kind == baadal.Unavailable {
+		return hideHosts(a, &baadal.Error{Kind: e.Kind, Code: "host_unreachable"})
+	}
+	return &baadal.Error{Kind: e.Kind, Code: e.Code, Title: "the VM cannot be seen now", Detail: "it may have stopped or moved this moment", Next: []baadal.Offer{{Label: "See whether it runs"}}}
+}

@@ -52,6 +52,8 @@ type Service struct {
 
 	instance string // tells this process from others, for a while
 	lines    openLines
+	looking  looking
+	pictures chan struct{} // one for each that is being taken
 }
 
 // New makes the service on a store and the queue that does the work.
@@ -65,7 +67,7 @@ func New(db *store.DB, queue *task.Queue, opt Options) *Service {
 	return &Service{
 		db: db, queue: queue, opt: opt, log: opt.Logger,
 		hasher: auth.NewHasher(auth.Params{}), limiter: auth.NewLimiter(auth.LimiterConfig{}),
-		instance: rand.Text(), lines: openLines{open: map[int64]int{}},
+		instance: rand.Text(), lines: openLines{open: map[int64]int{}}, pictures: make(chan struct{}, mostPictures),
 	}
 }
 

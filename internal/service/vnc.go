@@ -251,10 +251,11 @@ func (s *Service) VNCScreen(ctx context.Context, grantID int64, client string) (
 	if err != nil {
 		return nil, err
 	}
-	screen, err := s.opt.Consoles.Open(ctx, host, vm.UUID, baadal.ConsoleScreen)
+	stream, err := s.opt.Consoles.Open(ctx, host, vm.UUID, baadal.ConsoleScreen)
 	if err != nil {
-		return nil, hideHosts(a, err)
+		return nil, hideOutside(a, err)
 	}
+	screen := &lookedAt{ConsoleStream: stream, leave: s.looking.enter(vm.ID, a, baadal.ConsoleScreen, true, s.db.Now())}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
 		return event(tx, a, baadal.Event{
 			Subject: vmSubject(vm), Version: vm.Generation, What: "screen opened by a VNC client", OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID,

@@ -46,6 +46,23 @@ func (tx *Tx) HoldLine(vmID int64, holder string, until time.Time) (bool, error)
 	return n > 0, nil
 }
 
+// LineIsFree reports whether a controller could hold a VM's serial line now.
+func (tx *Tx) LineIsFree(vmID int64, holder string) (bool, error) {
+	n, err := tx.count(`SELECT COUNT(*) FROM console_lines WHERE vm_id = $1 AND holder <> $2 AND held_until > $3`, vmID, holder, tx.now())
+	if err != nil {
+		return false, fmt.Errorf("look at serial line: %w", err)
+	}
+	return n == 0, nil
+}
+
+// ForgetLines frees all serial lines.
+func (tx *Tx) ForgetLines() error {
+	if _, err := tx.exec(`DELETE FROM console_lines`); err != nil {
+		return fmt.Errorf("forget serial lines: %w", err)
+	}
+	return nil
+}
+
 // ReleaseLine gives a serial line back that the holder has; otherwise nothing.
 func (tx *Tx) ReleaseLine(vmID int64, holder string) error {
 	if _, err := tx.exec(`DELETE FROM console_lines WHERE vm_id = $1 AND holder = $2`, vmID, holder); err != nil {

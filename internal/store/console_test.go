@@ -89,3 +89,38 @@ func TestVMWithConsolesIsForgotten(t *testing.T) {
 		update(t, db, func(tx *store.Tx) error { return tx.DeleteVM(vm.ID) })
 	})
 }
+
+// A line is free for who holds it, and for all when nobody does.
+func TestSerialLineIsFree(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db, 2)
+		vm := w.vm("web")
+		w.create(t, &vm)
+		want := func(holder string, want bool) {
+			t.Helper()
+			update(t, db, func(tx *store.Tx) error {
+				free, err := tx.LineIsFree(vm.ID, holder)
+				if free != want {
+					t.Errorf("free for %s: %t", holder, free)
+				}
+				return err
+			})
+		}
+		hold := func(until time.Duration) {
+			t.Helper()
+			update(t, db, func(tx *store.Tx) error {
+				_, err := tx.HoldLine(vm.ID, "a", tx.Now().Add(until))
+				return err
+			})
+		}
+		want("b", true)
+		hold(time.Minute)
+		want("a", true)
+		want("b", false)
+		update(t, db, func(tx *store.Tx) error { return tx.ForgetLines() })
+		want("b", true)
+		hold(-time.Minute)
+		want("b", true)
+	})
+}
