@@ -174,13 +174,26 @@ func (b *browser) typed(text string) {
 	}
 }
 
+// pressedAt presses the key at a place of the keyboard, named as on a US one, that
+// types c there.
+func (b *browser) pressedAt(code string, c rune) {
+	b.t.Helper()
+	b.do("press "+code, pressAt(code, c))
+}
+
 // press presses a key as Chromium itself does: its character belongs to the key,
 // so that a page that takes the key does not get the character too.
-func press(c rune) chromedp.Action[chromedp.Void] {
+func press(c rune) chromedp.Action[chromedp.Void] { return pressAt("", c) }
+
+// pressAt does so at another place than a US keyboard has the key at.
+func pressAt(code string, c rune) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		keys := kb.Encode(c) // down, the character, up
 		down, up := *keys[0], *keys[len(keys)-1]
 		down.Text, down.UnmodifiedText = keys[1].Text, keys[1].UnmodifiedText
+		if code != "" {
+			down.Code, up.Code = code, code
+		}
 		if _, err := cdp.Call(ctx, t, input.DispatchKeyEvent, down); err != nil {
 			return err
 		}

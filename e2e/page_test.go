@@ -61,7 +61,9 @@ func TestConsolePage(t *testing.T) {
 	if ends := evaluate[string](b, pageTwice, chromedp.EvalAwaitPromise); ends != "open, closed 1006" {
 		t.Errorf("a ticket used twice: %s", ends)
 	}
-	refusesTickets(ctx, t, vm, stale)
+	other := anotherSeat(ctx, t)
+	refusesTickets(ctx, t, other, vm, stale)
+	sharesScreen(ctx, b, other, vm)
 	b.wantNoComplaints()
 	goesOffAndOn(b)
 	b.do("look for another VM", chromedp.Navigate(cloud.URL+"/vms/nobody/console"))
@@ -127,6 +129,10 @@ func typesOnScreen(ctx context.Context, b *browser, vm baadal.VM, password strin
 	atScreen("signed in, on the screen", " -sh", true)
 	b.typed("touch /tmp/by-hand\n")
 	does("typed by hand", "/tmp/by-hand", "")
+	b.typed("touch /tmp/")
+	b.pressedAt("KeyY", 'z') // as on a German keyboard: the place counts, and the guest's layout is the US one
+	b.typed("\n")
+	does("typed on another keyboard", "/tmp/y", "")
 	sheet("echo Hello_\"$((6*7))\" | tee /tmp/typed\n")
 	does("typed by the sheet", "/tmp/typed", "Hello_42")
 	time.Sleep(300 * time.Millisecond)
@@ -182,8 +188,8 @@ func comesBack(ctx context.Context, b *browser, vm baadal.VM) {
 	b.picture("moved")
 }
 
-// refusesTickets tries a ticket twice, one that is too old, and one of another user's.
-func refusesTickets(ctx context.Context, t *testing.T, vm baadal.VM, stale baadal.ConsoleTicket) {
+// anotherSeat is another user, who may look at everything too.
+func anotherSeat(ctx context.Context, t *testing.T) *client.Client {
 	t.Helper()
 	made, err := cloud.Client.CreateUser(ctx, baadal.UserCreate{Username: "other-seat", Roles: []baadal.Role{baadal.RoleAdmin}}, baadal.ChangeOptions{})
 	if err != nil {
@@ -205,6 +211,38 @@ func refusesTickets(ctx context.Context, t *testing.T, vm baadal.VM, stale baada
 	if err != nil {
 		t.Fatal(err)
 	}
+	return other
+}
+
+// sharesScreen has a VNC viewer of another user come who asks for the screen for
+// himself, as many do: the page stays, and says who is there.
+func sharesScreen(ctx context.Context, b *browser, other *client.Client, vm baadal.VM) {
+	b.t.Helper()
+	s, err := other.Console(ctx, vm.UUID, baadal.ConsoleScreen)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer s.Close()
+	v := viewer{b.t, s}
+	v.read(12)
+	v.send([]byte("RFB 003.008\n")...)
+	v.read(int(v.read(1)[0]))
+	v.send(1)
+	v.read(4)
+	v.send(0) // for himself
+	v.picture()
+	b.until("told who else looks", `document.querySelector(".others").innerText === "Also here: other-seat"`)
+	b.picture("shared")
+	if !evaluate[bool](b, pageOpen) || evaluate[int](b, pageColours) < 2 {
+		b.t.Errorf("the other viewer threw the page out: it says %q", b.text("body"))
+	}
+	_ = s.Close()
+	b.until("told that nobody else looks", `document.querySelector(".others").innerText === ""`)
+}
+
+// refusesTickets tries a ticket twice, one that is too old, and one of another user's.
+func refusesTickets(ctx context.Context, t *testing.T, other *client.Client, vm baadal.VM, stale baadal.ConsoleTicket) {
+	t.Helper()
 	ticket := func() baadal.ConsoleTicket {
 		t.Helper()
 		ticket, err := cloud.Client.ConsoleTicket(ctx, vm.UUID, baadal.ConsoleSerial)
