@@ -63,11 +63,10 @@ func (h *Hypervisor) Screenshot(ctx context.Context, host baadal.Host, uuid stri
 // procScreenshot is the number of virDomainScreenshot in libvirt's protocol.
 const procScreenshot = 211
 
-// oneStream is a connection for one picture. It takes the picture out itself,
-// for go-libvirt relies on an order that libvirtd does not keep: data may come
-// before the answer to the call, which would be taken for the answer; and the
-// end may be told twice, which go-libvirt hands on with its lock held when
-// nobody listens any more, for ever.
+// oneStream is a connection for one picture. It takes the picture out itself:
+// libvirtd begins to send it at times before it answers the call, and go-libvirt
+// would take the first piece for the answer, the answer for the end, and hand on
+// the end with its lock held when nobody listens any more, for ever.
 type oneStream struct {
 	net.Conn
 	packets *bufio.Reader
@@ -80,7 +79,7 @@ type oneStream struct {
 	closed  chan struct{}
 }
 
-// Read hands on everything but the stream, whose end comes last, and once.
+// Read hands on everything but the stream, whose end comes last.
 func (s *oneStream) Read(b []byte) (int, error) {
 	for len(s.out) == 0 {
 		switch {
