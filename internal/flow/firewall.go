@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"baadal"
 )
@@ -34,6 +33,7 @@ func (r *rules) firewallBase() {
 	base(tableTrack, 0, "", forward)
 	base(tableFrom, 0, "", next)
 	base(tableTo, 0, "", forward)
+	base(tableTrack, 125, "udp,tp_src=67,tp_dst=68", forward) // some DHCP servers answer the one by a frame to all
 	for _, f := range families {
 		base(tableFrom, 200, "ct_state=+trk+inv,"+f, "actions=drop")
 		base(tableTo, 100, "ct_state=+trk+new,"+f, commit) // to somebody without a firewall
@@ -61,6 +61,17 @@ func (r *rules) firewall(nic baadal.FlowNIC) {
 	}
 	for _, kind := range []int{131, 132, 143} { // listens to a group: what follows connections takes it for broken
 		add(tableTrack, 110, fmt.Sprintf("%s,icmp6,icmp_type=%d", from, kind), forward)
+	}
+	// A frame to all with a packet to this VM alone: its guest would take it.
+	for _, a := range append([]string{baadal.IPv6Address("fe80::/64", mac)}, nic.Addresses...) {
+		match := fmt.Sprintf("dl_dst=01:00:00:00:00:00/01:00:00:00:00:00,reg5=%d", nic.VLAN)
+		switch ip, err := netip.ParseAddr(a); {
+		case err != nil:
+		case ip.Is4():
+			add(tableTrack, 120, match+",ip,nw_dst="+ip.String(), "actions=drop")
+		default:
+			add(tableTrack, 120, match+",ipv6,ipv6_dst="+ip.String(), "actions=drop")
+		}
 	}
 	closed := slices.ContainsFunc(nic.Rules, func(s baadal.SecRule) bool { return s.Direction == baadal.RuleOut })
 	for _, f := range families {
@@ -93,12 +104,17 @@ func (r *rules) firewall(nic baadal.FlowNIC) {
 func matches(s baadal.SecRule) (all []string) {
 	peer, v4, v6 := s.Peer, true, true
 	if peer != "" {
-		v6 = strings.Contains(peer, ":")
-		v4 = !v6
-		if _, err := netip.ParsePrefix(peer); err != nil {
-			if _, err := netip.ParseAddr(peer); err != nil {
-				return nil
-			}
+		p, err := netip.ParsePrefix(peer)
+		if a, aerr := netip.ParseAddr(peer); aerr == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return nil
+		}
+		v4 = p.Addr().Is4()
+		v6 = !v4
+		if p.Bits() == 0 { // to the switch this is no match at all: two rules would be one there, and one be missed for ever
+			peer = ""
 		}
 	}
 	names := map[string][2]string{

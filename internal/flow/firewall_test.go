@@ -62,7 +62,9 @@ func TestFirewall(t *testing.T) {
 	in := func(port string) string { return "in_port=" + m.vsctl("get", "interface", port, "ofport") + "," }
 	toB := in("a0") + "dl_src=a2:00:00:00:00:0a,dl_dst=a2:00:00:00:00:0b,"
 	fromB := in("b0") + "dl_src=a2:00:00:00:00:0b,dl_dst=a2:00:00:00:00:0a,"
-	wire := in("up0") + "dl_src=02:00:00:00:00:01,dl_dst=a2:00:00:00:00:0b,dl_vlan=10,"
+	toAll := in("a0") + "dl_src=a2:00:00:00:00:0a,dl_dst=ff:ff:ff:ff:ff:ff,"
+	up := in("up0")
+	wire := up + "dl_src=02:00:00:00:00:01,dl_dst=a2:00:00:00:00:0b,dl_vlan=10,"
 	const there, back, away = "nw_src=192.168.10.11,nw_dst=192.168.10.12,", "nw_src=192.168.10.12,nw_dst=192.168.10.11,", "nw_src=10.9.9.9,nw_dst=192.168.10.12,"
 	tests := []struct{ frame, state, want string }{
 		{toB + "tcp," + there + "tcp_dst=22", "trk,new", "pass"},
@@ -79,6 +81,10 @@ func TestFirewall(t *testing.T) {
 		{wire + "tcp," + away + "tcp_dst=22", "trk,new", "drop"}, // from elsewhere
 		{wire + "tcp," + there + "tcp_dst=22", "trk,new", "pass"},
 		{wire + "udp," + away + "udp_dst=5000", "trk,new", "pass"},
+		{toAll + "udp," + there + "udp_dst=5004", "trk,new", "drop"}, // to all, with a packet to it alone
+		{toAll + "udp6,ipv6_src=fe80::a000:ff:fe00:a,ipv6_dst=fe80::a000:ff:fe00:b,udp_dst=5004", "trk,new", "drop"},
+		{toAll + "udp,nw_src=192.168.10.11,nw_dst=192.168.10.255,udp_dst=5004", "trk,new", "pass"},
+		{up + "dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff,dl_vlan=10,udp,nw_src=192.168.10.1,nw_dst=192.168.10.12,udp_src=67,udp_dst=68", "trk,new", "pass"},
 		{wire + "udp,nw_src=192.168.10.1,nw_dst=192.168.10.12,udp_src=67,udp_dst=68", "trk,new", "pass"},
 		{wire + "icmp6,ipv6_src=fe80::1,ipv6_dst=fe80::2,icmpv6_type=135", "trk,new", "pass"},
 		{in("b0") + "dl_src=a2:00:00:00:00:0b,dl_dst=33:33:00:00:00:16,icmp6,ipv6_src=fe80::a000:ff:fe00:b,ipv6_dst=ff02::16,icmpv6_type=143", "trk,inv", "pass"}, // listens to a group
@@ -94,4 +100,48 @@ func TestFirewall(t *testing.T) {
 			t.Errorf("%s (%s): %s, want %s", x.frame, x.state, got, x.want)
 		}
 	}
+}
+
+// A NIC that changes its network has the new one in the store before its port
+// has the tag: its firewall stands where the port is.
+func TestFirewallFollowsThePort(t *testing.T) {
+	m := newMachine(t)
+	m.plug("b0", macB, uuidB, 20)
+	read := func(macs []string) (baadal.FlowPolicy, error) {
+		p, err := read(macs) // in VLAN 10
+		for i := range p.NICs {
+			p.NICs[i].Firewalled = true
+		}
+		return p, err
+	}
+	if err := flow.New(m, flow.Options{RunDir: m.dir}).Apply(t.Context(), host, read); err != nil {
+		t.Fatal(err)
+	}
+	frame := "in_port=1,dl_src=02:00:00:00:00:01,dl_dst=a2:00:00:00:00:0b,dl_vlan=20,tcp,nw_src=192.168.10.1,nw_dst=192.168.10.12,tcp_dst=22"
+	if got := m.tracked(frame, "trk,new"); got != "drop" {
+		t.Errorf("it is reached without a rule: %s", got)
+	}
+}
+
+// Rules that are one to the switch are one for us: else one would be missed, and
+// all be laid again, for ever.
+func TestRulesThatAreOne(t *testing.T) {
+	m := newMachine(t)
+	m.plug("b0", macB, uuidB, 10)
+	var rules []baadal.SecRule
+	for _, peer := range []string{"", "0.0.0.0/0", "::/0", "10.0.0.0/8"} {
+		for _, protocol := range []string{"any", "icmp", "tcp"} {
+			rules = append(rules, baadal.SecRule{Direction: "in", Protocol: protocol, Peer: peer}, baadal.SecRule{Direction: "out", Protocol: protocol, Peer: peer})
+		}
+		rules = append(rules, baadal.SecRule{Direction: "in", Protocol: "udp", First: 1, Last: 65535, Peer: peer})
+	}
+	keep(t, m, nil, func(macs []string) (baadal.FlowPolicy, error) {
+		p, err := read(macs)
+		for i := range p.NICs {
+			p.NICs[i].Firewalled, p.NICs[i].Rules = true, rules
+		}
+		return p, err
+	})
+	eventually(t, "rules", func() bool { return strings.Contains(m.flows(), "192.168.10.12") })
+	m.quiet()
 }

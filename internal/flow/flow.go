@@ -58,8 +58,11 @@ const (
 	tickEvery   = time.Second
 	countEvery  = time.Second      // the number of rules in the switch
 	readEvery   = 30 * time.Second // the policy
+	lookEvery   = 5 * time.Minute  // the host beside its switch: networks, addresses of its own
+	lookSoon    = 5 * time.Second  // the same while it lacks a network
 	staleAfter  = 10 * time.Second // a port that leads nowhere is left to libvirt for so long
 	lineAgain   = 100 * time.Millisecond
+	openTimeout = 10 * time.Second // for the database's tables
 	callTimeout = 20 * time.Second
 )
 
@@ -93,37 +96,70 @@ func (k *Keeper) Keep(ctx context.Context, host baadal.Host, wake <-chan struct{
 			due = s.heard(e)
 		case now := <-tick.C:
 			s.db.sweep(now)
-			due = s.dirty || now.Sub(s.readAt) > readEvery
+			s.calm = true
+			due = s.dirty || now.Sub(s.readAt) > readEvery || s.lacking && now.Sub(s.lookedAt) > lookSoon
 		}
 		if due {
 			s.sync(ctx)
 		}
+		s.calm = false
 	}
 }
 
 // Apply lays the rules once, on all bridges.
 func (k *Keeper) Apply(ctx context.Context, host baadal.Host, read baadal.FlowRead) error {
+	n, err := k.apply(ctx, host, read)
+	if err == nil && n == 0 {
+		err = baadal.Errorf(baadal.Conflict, "%s has no Open vSwitch bridge for VMs", host.Name).WithCode("no_bridge").
+			WithNext("See what is missing", "baadal host check "+host.Name)
+	}
+	return err
+}
+
+// Clear takes the rules off and lets everything pass: the host is ours no more.
+// No bridge is success.
+func (k *Keeper) Clear(ctx context.Context, host baadal.Host, read baadal.FlowRead) error {
+	_, err := k.apply(ctx, host, func(macs []string) (baadal.FlowPolicy, error) {
+		p, err := read(macs)
+		p.Off = true
+		return p, err
+	})
+	return err
+}
+
+// apply returns how many bridges there are. What it laid is laid again if it is
+// not what should be there by then: Keep may have laid the newer rules before.
+func (k *Keeper) apply(ctx context.Context, host baadal.Host, read baadal.FlowRead) (bridges int, err error) {
+	const tries = 5
 	ctx, stop := context.WithTimeout(ctx, callTimeout)
 	defer stop()
 	s, err := k.open(ctx, host, read)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer s.close()
-	plans, err := s.plan(ctx)
-	if err != nil {
-		return err
-	}
-	if len(plans) == 0 {
-		return baadal.Errorf(baadal.Conflict, "%s has no Open vSwitch bridge for VMs", host.Name).WithCode("no_bridge").
-			WithNext("See what is missing", "baadal host check "+host.Name)
-	}
-	for _, p := range plans {
-		if err := s.push(ctx, p, true); err != nil {
-			return err
+	for range tries {
+		plans, err := s.plan(ctx)
+		if err != nil {
+			return 0, err
 		}
+		bridges = len(plans)
+		pushed := false
+		for _, p := range plans {
+			if s.laid[p.bridge].text == p.text {
+				continue
+			}
+			if err := s.push(ctx, p, true); err != nil {
+				return 0, err
+			}
+			s.laid[p.bridge], pushed = p, true
+		}
+		if !pushed {
+			break
+		}
+		s.db.drain()
 	}
-	return nil
+	return bridges, nil
 }
 
 // Differences compares the rules in the switch with those that should be there
@@ -181,27 +217,30 @@ func (s *session) compare(ctx context.Context, p plan) ([]string, error) {
 		words = append(words, fmt.Sprintf("%s: its fail mode is not %s", p.bridge, p.mode))
 	}
 	res, err := s.k.conn.Run(ctx, s.host, ssh.Command{
-		Argv: []string{"sh", "-c", compareScript, "baadal", s.k.opt.RunDir, p.bridge}, Stdin: strings.NewReader(p.text + endMark), Timeout: callTimeout, Limit: 8 << 20,
+		Argv: []string{"sh", "-c", compareScript, "baadal", s.k.opt.RunDir, p.bridge, p.frags}, Stdin: strings.NewReader(p.text + endMark), Timeout: callTimeout, Limit: 8 << 20,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("compare flows: %w", err)
 	}
-	switch res.Code {
-	case 0:
-		return words, nil
-	case 2:
-		missing, more := 0, 0
-		for line := range strings.Lines(string(res.Stdout)) {
-			switch {
-			case strings.HasPrefix(line, "+"):
-				missing++
-			case strings.HasPrefix(line, "-"):
-				more++
-			}
-		}
-		return append(words, fmt.Sprintf("%s: %d rules are missing, %d are there that should not be", p.bridge, missing, more)), nil
+	if res.Code != 0 && res.Code != 2 {
+		return nil, s.failed("compare flows", res)
 	}
-	return nil, s.failed("compare flows", res)
+	missing, more := 0, 0
+	for line := range strings.Lines(string(res.Stdout)) {
+		frags, differ := strings.CutPrefix(line, "frags ")
+		switch {
+		case differ:
+			words = append(words, fmt.Sprintf("%s: fragments are handled as %s, not %s", p.bridge, strings.TrimSpace(frags), p.frags))
+		case strings.HasPrefix(line, "+"):
+			missing++
+		case strings.HasPrefix(line, "-"):
+			more++
+		}
+	}
+	if res.Code == 2 {
+		words = append(words, fmt.Sprintf("%s: %d rules are missing, %d are there that should not be", p.bridge, missing, more))
+	}
+	return words, nil
 }
 
 func (s *session) failed(what string, res ssh.Result) error {
@@ -209,8 +248,12 @@ func (s *session) failed(what string, res ssh.Result) error {
 	if words == "" {
 		words = fmt.Sprintf("exit code %d", res.Code)
 	}
-	return fmt.Errorf("%s: %w", what, &baadal.Error{
-		Kind: baadal.Unavailable, Code: "openvswitch_failing", Title: "Open vSwitch on " + s.host.Name + " does not answer", Detail: words,
-		Next: []baadal.Offer{{Label: "Look at the host", Action: "baadal host check " + s.host.Name}},
-	})
+	return fmt.Errorf("%s: %w", what, failing(s.host, words))
+}
+
+func failing(host baadal.Host, words string) *baadal.Error {
+	return &baadal.Error{
+		Kind: baadal.Unavailable, Code: "openvswitch_failing", Title: "Open vSwitch on " + host.Name + " does not answer", Detail: words,
+		Next: []baadal.Offer{{Label: "Look at the host", Action: "baadal host check " + host.Name}},
+	}
 }

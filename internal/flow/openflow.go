@@ -25,6 +25,7 @@ type line struct {
 
 // event is what a line tells.
 type event struct {
+	line   *line
 	bridge string
 	up     bool
 	rules  int // in the switch, if they are not as many as there should be
@@ -42,7 +43,7 @@ func (k *Keeper) follow(ctx context.Context, host baadal.Host, bridge string, ev
 	l := &line{stop: stop}
 	l.rules.Store(-1)
 	say := func(e event) {
-		e.bridge = bridge
+		e.line, e.bridge = l, bridge
 		select {
 		case events <- e:
 		case <-ctx.Done():

@@ -30,7 +30,10 @@ func (p port) nic(nics map[string]baadal.FlowNIC) (baadal.FlowNIC, bool) {
 	return n, known && p.mac != "" && strings.EqualFold(n.VM, p.vm)
 }
 
-type bridge struct{ name, failMode string }
+type bridge struct {
+	name, failMode string
+	tag            int // of the host's own port on it; 0 if it has none
+}
 
 // row is a row of a table: its columns, as the database writes them.
 type row map[string]json.RawMessage
@@ -42,7 +45,7 @@ type change map[string]map[string]row
 var monitored = map[string][]string{
 	"Bridge":    {"name", "ports", "fail_mode"},
 	"Port":      {"name", "interfaces", "tag"},
-	"Interface": {"name", "ofport", "external_ids", "error"},
+	"Interface": {"name", "ofport", "external_ids", "error", "type"},
 }
 
 // database follows a host's ovsdb-server (RFC 7047). Its methods belong to one
@@ -66,10 +69,7 @@ func openDatabase(ctx context.Context, conn Connection, host baadal.Host, path s
 		if baadal.KindOf(err) == baadal.Unavailable {
 			return nil, err
 		}
-		return nil, &baadal.Error{
-			Kind: baadal.Unavailable, Code: "openvswitch_failing", Title: "Open vSwitch on " + host.Name + " does not answer", Detail: err.Error(),
-			Next: []baadal.Offer{{Label: "Look at the host", Action: "baadal host check " + host.Name}},
-		}
+		return nil, failing(host, err.Error())
 	}
 	d := &database{conn: c, updates: make(chan change, 64), tables: change{}, stale: map[string]time.Time{}}
 	stopped := context.AfterFunc(ctx, func() { _ = c.Close() })
@@ -89,6 +89,9 @@ func openDatabase(ctx context.Context, conn Connection, host baadal.Host, path s
 		}
 		d.apply(first)
 		return d, nil
+	case <-time.After(openTimeout):
+		d.close()
+		return nil, failing(host, fmt.Sprintf("its database did not tell its tables within %s", openTimeout))
 	case <-ctx.Done():
 		d.close()
 		return nil, context.Cause(ctx)
@@ -226,11 +229,32 @@ func (d *database) drain() {
 }
 
 func (d *database) bridges() []bridge {
+	tags := map[string]int{}
+	d.each(func(b, p, i row, _, _ string) {
+		if text(i["name"]) == text(b["name"]) {
+			tags[text(b["name"])] = number(p["tag"])
+		}
+	})
 	var all []bridge
 	for _, r := range d.tables["Bridge"] {
-		all = append(all, bridge{name: text(r["name"]), failMode: text(r["fail_mode"])})
+		all = append(all, bridge{name: text(r["name"]), failMode: text(r["fail_mode"]), tag: tags[text(r["name"])]})
 	}
 	slices.SortFunc(all, func(a, b bridge) int { return cmp.Compare(a.name, b.name) })
+	return all
+}
+
+// reached finds the bridges through which the host itself may be reached: by a
+// port with an address of the host's own, or with a device that has one standing
+// on it. The address of a network card that is the bridge's way out leads nowhere.
+func (d *database) reached(own, below map[string]bool) map[string]bool {
+	all := map[string]bool{}
+	d.each(func(b, _, i row, _, _ string) {
+		name := text(i["name"])
+		inside := name == text(b["name"]) || text(i["type"]) == "internal"
+		if below[name] || own[name] && inside {
+			all[text(b["name"])] = true
+		}
+	})
 	return all
 }
 

@@ -25,14 +25,16 @@ const (
 // guestBase is what no guest may say, whoever it is.
 var guestBase = []string{
 	"udp,tp_src=67",       // no DHCP server
+	"udp,tp_dst=68",       // nor one with another port: clients do not look at it
 	"udp6,tp_src=547",     // no DHCPv6 server
+	"udp6,tp_dst=546",     // nor one
 	"icmp6,icmp_type=134", // no router advertisement
 	"icmp6,icmp_type=137", // no redirect
 }
 
 // render returns the rules of a bridge, one a line, each with another match. own
 // says that the host itself is reached through it.
-func render(policy baadal.FlowPolicy, nics map[string]baadal.FlowNIC, bridge string, own bool, ports []port) []string {
+func render(policy baadal.FlowPolicy, nics map[string]baadal.FlowNIC, b bridge, own bool, ports []port) []string {
 	if policy.Off {
 		return []string{"table=0,cookie=" + baseCookie + ",priority=0,actions=NORMAL"}
 	}
@@ -40,7 +42,7 @@ func render(policy baadal.FlowPolicy, nics map[string]baadal.FlowNIC, bridge str
 	firewalls := false
 	for _, p := range ports {
 		nic, known := p.nic(nics)
-		firewalls = firewalls || known && p.bridge == bridge && nic.Firewalled
+		firewalls = firewalls || known && p.bridge == b.name && nic.Firewalled
 	}
 	// Who has no firewall on a host without any pays for none.
 	wire, out := "actions=resubmit(,20)", func(int) string { return "actions=resubmit(,20)" }
@@ -49,8 +51,15 @@ func render(policy baadal.FlowPolicy, nics map[string]baadal.FlowNIC, bridge str
 		out = func(vlan int) string { return fmt.Sprintf("actions=load:%d->NXM_NX_REG5[],resubmit(,10)", vlan) }
 	}
 	base := func(priority int, match, actions string) { r.add(tableIn, baseCookie, priority, match, actions) }
+	trusted := func(in string, tag int) {
+		if tag > 0 {
+			base(300, in, out(tag))
+		} else {
+			base(300, in, wire)
+		}
+	}
 	if own {
-		base(300, "in_port=LOCAL", wire)
+		trusted("in_port=LOCAL", b.tag)
 	}
 	for _, m := range guestBase {
 		base(200, m, "actions=drop")
@@ -62,19 +71,18 @@ func render(policy baadal.FlowPolicy, nics map[string]baadal.FlowNIC, bridge str
 		r.add(tableOut, baseCookie, 0, "", "actions=NORMAL")
 	}
 	for _, p := range ports {
-		if p.bridge != bridge || p.number <= 0 {
+		if p.bridge != b.name || p.number <= 0 {
 			continue
 		}
 		in := fmt.Sprintf("in_port=%d", p.number)
 		if p.mac == "" { // the way out, or somebody's who is not a VM: what comes here was looked at where it began
-			if p.tag > 0 {
-				base(300, in, out(p.tag))
-			} else {
-				base(300, in, wire)
-			}
+			trusted(in, p.tag)
 			continue
 		}
 		if nic, known := p.nic(nics); known {
+			if p.tag > 0 { // while the NIC changes its network it is in the old one yet: what comes to it is known by that
+				nic.VLAN = p.tag
+			}
 			r.nic(in, nic, out(nic.VLAN))
 			if nic.Firewalled {
 				r.firewall(nic)
