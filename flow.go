@@ -19,6 +19,10 @@ type FlowPolicy struct {
 	NICs     []FlowNIC // those that were asked for and that a VM of ours has
 }
 
+// OpenBridge takes our rules off a bridge by hand, on a host that did not answer
+// when it was removed.
+const OpenBridge = "ovs-vsctl set-fail-mode BRIDGE standalone; ovs-ofctl del-flows BRIDGE; ovs-ofctl add-flow BRIDGE actions=NORMAL"
+
 // FlowRead reads the policy, with the NICs that have one of these MAC addresses
 // (in upper case).
 type FlowRead func(macs []string) (FlowPolicy, error)

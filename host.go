@@ -98,6 +98,15 @@ type Check struct {
 	Fix    string `json:"fix,omitempty" doc:"How to mend it, if it is not ok."`
 }
 
+// LeftBehind says what a host that is removed while it does not answer keeps of
+// ours; nothing if it answers.
+func (h *Host) LeftBehind() string {
+	if h.State != HostDown {
+		return ""
+	}
+	return h.Name + " does not answer: the rules on its bridges stay. To take them off, on it: " + OpenBridge
+}
+
 // Failed returns the checks that are not ok.
 func (f *HostFacts) Failed() []Check {
 	var bad []Check

@@ -83,7 +83,7 @@ var settingTable = []Setting{
 	{Name: SettingBackupKeepGone, Default: "2160h", Type: "duration", Doc: "How long the backups of a VM are kept when it is gone for good."},
 	{Name: SettingChainLimit, Default: "4", Type: "int", Doc: "How many bases a disk may stand on before it is flattened in the background."},
 	{Name: SettingChainBandwidth, Default: "50", Type: "int", Doc: "Most MiB per second that flattening a disk in the background writes; one disk of a host at a time."},
-	{Name: SettingAntiSpoofing, Default: "true", Type: "bool", Doc: "Whether a VM may send only with its own MAC and addresses. false takes all rules off the hosts' bridges; the audit says so each time."},
+	{Name: SettingAntiSpoofing, Default: "true", Type: "bool", Doc: "Whether a VM may send only with its own MAC and addresses. false takes all rules off the hosts' bridges, those of VMs' firewalls too; the audit says so each time."},
 	{Name: SettingNetworkBridge, Default: "baadal-br-int", Type: "string", Doc: "Open vSwitch bridge for the libvirt network that is made on a host that has none."},
 	{Name: SettingForwardFirst, Default: "50000", Type: "int", Doc: "First port of the NAT box's public address that mappings to ports of VMs use. Keep it clear of the ports for VNC clients and of the box's own services."},
 	{Name: SettingForwardLast, Default: "59999", Type: "int", Doc: "Last port for mappings, at most 65535."},

@@ -208,12 +208,20 @@ func removeCommand[T any](
 	c *cli, verb, short, done string,
 	remove changeOne[T], complete completion,
 ) *cobra.Command {
+	return removeCommandSaying(c, verb, short, taskMessage[T](done), remove, complete)
+}
+
+// removeCommandSaying is removeCommand with other words for what was done.
+func removeCommandSaying[T any](
+	c *cli, verb, short string, say func(name string, ch baadal.Change[T]) string,
+	remove changeOne[T], complete completion,
+) *cobra.Command {
 	yes := false
 	a := act[T]{
 		do: func(ctx context.Context, api *client.Client, name string, opt baadal.ChangeOptions) (baadal.Change[T], error) {
 			return remove(api, ctx, name, opt)
 		},
-		say: taskMessage[T](done),
+		say: say,
 	}
 	cmd := &cobra.Command{
 		Use: verb + " NAME...", Short: short, Args: takes(1, many), ValidArgsFunction: complete,

@@ -198,5 +198,15 @@ func (c *cli) hostCheckCommand() *cobra.Command {
 }
 
 func (c *cli) hostRemoveCommand() *cobra.Command {
-	return removeCommand(c, "remove", "Remove hosts that run no VMs", "%s is removed", (*client.Client).RemoveHost, c.hostNames())
+	say := taskMessage[baadal.Host]("%s is removed")
+	return removeCommandSaying(c, "remove", "Remove hosts that run no VMs", func(name string, ch baadal.Change[baadal.Host]) string {
+		words := say(name, ch)
+		if ch.Resource == nil {
+			return words
+		}
+		if left := ch.Resource.LeftBehind(); left != "" {
+			words += "; " + clean(left)
+		}
+		return words
+	}, (*client.Client).RemoveHost, c.hostNames())
 }

@@ -145,7 +145,8 @@ func (w world) watched(flows *workflow.Workflows) reconcile.Systems {
 		Boxes:      keep,
 		Hypervisor: w.systems.Hypervisor, Alive: w.systems.Prober.Alive, Usage: w.systems.Disks.Usage, DiskSizes: w.systems.Sizer.DiskSizes,
 		Answers: w.systems.Guests.Answers, Boot: w.systems.Prober.Boot, Stats: w.systems.Stats.Stats, KeepFlows: w.systems.Flows.Keep,
-		Networks: flows.KeepHostNetworks,
+		ClearFlows: w.systems.Flows.Clear,
+		Networks:   flows.KeepHostNetworks,
 	}
 	if w.systems.NAT != nil {
 		s.NAT = w.systems.NAT

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,5 +75,60 @@ func TestFlowsAreKept(t *testing.T) {
 		}
 		pass(6 * time.Second)
 		laid(true)
+	})
+}
+
+// TestRemovedHostIsOpened: a host that is removed keeps no rules; of one that
+// does not answer then it is said that it has them yet.
+func TestRemovedHostIsOpened(t *testing.T) {
+	bubble(t, simulator.Config{Hosts: 3}, func(t *testing.T, c *cloud) {
+		flows := c.world.Flows()
+		opt := beating()
+		opt.Hosts = time.Second
+		c.loops = reconcile.New(c.db, reconcile.Systems{
+			Hypervisor: c.world.Hypervisor(), Alive: c.world.Prober().Alive, Usage: c.world.Disks().Usage, DiskSizes: c.world.Disks().DiskSizes, Answers: c.world.Guests().Answers,
+			KeepFlows: flows.Keep, ClearFlows: flows.Clear,
+		}, opt)
+		hosts := map[string]baadal.Host{}
+		for _, name := range []string{"host1", "host2", "host3"} {
+			hosts[name] = c.host(t, name)
+		}
+		rules := func(name string) bool {
+			t.Helper()
+			words, err := flows.Differences(t.Context(), hosts[name], func([]string) (baadal.FlowPolicy, error) { return baadal.FlowPolicy{}, nil })
+			must(t, err)
+			return len(words) == 0
+		}
+		c.loops.Start(context.Background())
+		pass(5 * time.Second)
+		for name := range hosts {
+			if !rules(name) {
+				t.Fatal(name + " has no rules")
+			}
+		}
+		must(t, c.world.PowerOff("host3"))
+		c.update(t, func(tx *store.Tx) error {
+			if err := tx.DeleteHost(hosts["host2"].ID); err != nil {
+				return err
+			}
+			return tx.DeleteHost(hosts["host3"].ID)
+		})
+		pass(time.Minute)
+		if !rules("host1") || rules("host2") {
+			t.Errorf("host1, which stays, has rules: %t; host2, which went: %t", rules("host1"), rules("host2"))
+		}
+		var said []baadal.Event
+		c.view(t, func(tx *store.Tx) error {
+			all, err := tx.EventsAfter(0, []string{"host"}, nil, baadal.Visibility{Scope: baadal.ScopeAny}, 1000)
+			for _, e := range all {
+				if e.What == "rules left" {
+					said = append(said, e)
+				}
+			}
+			return err
+		})
+		if len(said) != 1 || said[0].Subject.Name != "host3" || !strings.Contains(string(said[0].Changes), "ovs-vsctl") {
+			t.Errorf("of the host that was off it is said: %+v", said)
+		}
 	})
 }

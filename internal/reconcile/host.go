@@ -13,6 +13,7 @@ import (
 // hosts keeps one watcher per host.
 func (l *Loops) hosts(ctx context.Context) {
 	type running struct {
+		*watcher
 		stop    context.CancelFunc
 		address string
 		key     string
@@ -37,15 +38,21 @@ func (l *Loops) hosts(ctx context.Context) {
 				w.stop()
 			}
 			hctx, stop := context.WithCancel(ctx)
-			watchers[h.ID] = running{stop, h.SSHAddr(), h.HostKey}
 			w := &watcher{l: l, host: h, look: make(chan struct{}, 1), nudge: make(chan struct{}, 1), up: make(chan struct{}, 1), uuids: map[string]bool{}}
+			watchers[h.ID] = running{w, stop, h.SSHAddr(), h.HostKey}
 			w.rebooted.Store(true)
-			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count, w.flows, w.networks} {
+			for _, part := range []func(context.Context){w.health, w.events, w.looks, w.count, w.networks} {
 				wg.Go(func() { part(hctx) })
 			}
+			wg.Go(func() {
+				if w.flows(hctx) && w.removed.Load() {
+					l.clearFlows(ctx, h)
+				}
+			})
 		}
 		for id, w := range watchers {
 			if !known[id] {
+				w.removed.Store(true)
 				w.stop()
 				delete(watchers, id)
 			}
@@ -63,6 +70,7 @@ type watcher struct {
 	up    chan struct{} // the host is back, or new
 
 	rebooted atomic.Bool // the host may have been off since it was asked for its boot
+	removed  atomic.Bool // the host is none of ours any more
 
 	mu    sync.Mutex
 	uuids map[string]bool

@@ -42,6 +42,7 @@ type Systems struct {
 	Boot       func(ctx context.Context, host baadal.Host) (string, error)                                   // another word after each boot; nil: nothing is started by itself
 	Stats      func(ctx context.Context, host baadal.Host) ([]baadal.DomainStats, error)                     // of active domains; nil: no figures
 	KeepFlows  func(ctx context.Context, host baadal.Host, wake <-chan struct{}, read baadal.FlowRead) error // until ctx ends or the host is lost; nil: ports have no rules
+	ClearFlows func(ctx context.Context, host baadal.Host, read baadal.FlowRead) error                       // takes the rules off a host that was removed; nil: they stay
 	Networks   func(ctx context.Context, host baadal.Host) error                                             // brings its libvirt networks in line; nil: nobody does
 
 	VNC        func(doors []baadal.VNCDoor) map[int64]error // opens these doors for VNC clients and closes all others, and tells which it cannot; nil: others do

@@ -307,3 +307,27 @@ func TestImportTemplateSources(t *testing.T) {
 		return err
 	})
 }
+
+// TestRemoveHostThatDoesNotAnswer: who removes it is told what it keeps of ours.
+func TestRemoveHostThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	for _, x := range []struct {
+		state baadal.HostState
+		told  bool
+	}{{baadal.HostUp, false}, {baadal.HostDown, true}} {
+		h, err := c.Host(t.Context(), c.admin, "host3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.update(t, func(tx *store.Tx) error { _, err := tx.SetHostState(h.ID, x.state, "", false); return err })
+		plan, err := c.RemoveHost(t.Context(), c.admin, "host3", dry)
+		if told := len(plan.Plan.Effects) == 1 && strings.Contains(plan.Plan.Effects[0], baadal.OpenBridge); err != nil || told != x.told {
+			t.Errorf("%s: %+v, %v", x.state, plan.Plan, err)
+		}
+	}
+	ch, err := c.RemoveHost(t.Context(), c.admin, "host3", baadal.ChangeOptions{})
+	if err != nil || !strings.Contains(ch.Resource.LeftBehind(), "host3 does not answer") {
+		t.Errorf("%+v, %v", ch.Resource, err)
+	}
+}

@@ -201,7 +201,8 @@ func (s *Service) CheckHost(ctx context.Context, a baadal.Actor, ref string, opt
 	return baadal.Change[baadal.Host]{Resource: &h, Task: &t}, nil
 }
 
-// RemoveHost forgets a host without VMs; nothing on the host is touched.
+// RemoveHost forgets a host without VMs. The loops take the rules off its
+// bridges then, if it answers; nothing else on it is touched.
 func (s *Service) RemoveHost(ctx context.Context, a baadal.Actor, ref string, opt baadal.ChangeOptions) (c baadal.Change[baadal.Host], err error) {
 	if err := may(a, baadal.ActionHostRemove); err != nil {
 		return c, err
@@ -223,7 +224,11 @@ func (s *Service) RemoveHost(ctx context.Context, a baadal.Actor, ref string, op
 		return event(tx, a, baadal.Event{Subject: hostSubject(h), Version: h.Generation + 1, What: "deleted"}, nil)
 	})
 	if isDryRun(err) {
-		return baadal.Change[baadal.Host]{Plan: &baadal.Plan{Summary: "forget " + h.Name + "; nothing on it is touched"}}, nil
+		plan := baadal.Plan{Summary: "forget " + h.Name + " and take the rules off its bridges; nothing else on it is touched"}
+		if words := h.LeftBehind(); words != "" {
+			plan.Effects = []string{words}
+		}
+		return baadal.Change[baadal.Host]{Plan: &plan}, nil
 	}
 	return baadal.Change[baadal.Host]{Resource: &h}, err
 }

@@ -64,6 +64,15 @@ func (f *Flows) Apply(ctx context.Context, bh baadal.Host, read baadal.FlowRead)
 	})
 }
 
+// Clear takes the rules off.
+func (f *Flows) Clear(ctx context.Context, bh baadal.Host, read baadal.FlowRead) error {
+	return f.Apply(ctx, bh, func(macs []string) (baadal.FlowPolicy, error) {
+		p, err := read(macs)
+		p.Off = true
+		return p, err
+	})
+}
+
 // Differences says whether the rules are missing.
 func (f *Flows) Differences(ctx context.Context, bh baadal.Host, read baadal.FlowRead) (words []string, err error) {
 	policy, err := read(nil)

@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"baadal"
@@ -25,21 +26,14 @@ func (w *Workflows) layFlows(ctx context.Context, r *task.Run) error {
 
 // takeFlowsOff leaves a host that was not taken in as open as it was.
 func (w *Workflows) takeFlowsOff(ctx context.Context, r *task.Run) error {
-	return w.onHost(ctx, r, func(h baadal.Host) error {
-		return w.sys.Flows.Apply(ctx, h, func(macs []string) (baadal.FlowPolicy, error) {
-			p, err := w.flowRead(ctx)(macs)
-			p.Off = true
-			return p, err
-		})
-	})
+	return w.onHost(ctx, r, func(h baadal.Host) error { return w.sys.Flows.Clear(ctx, h, w.flowRead(ctx)) })
 }
 
 func (w *Workflows) onHost(ctx context.Context, r *task.Run, do func(baadal.Host) error) error {
 	if w.sys.Flows == nil {
 		return nil
 	}
-	var host baadal.Host
-	err := w.db.View(ctx, func(tx *store.Tx) (err error) { host, err = tx.Host(r.Task.Subject.ID); return err })
+	host, err := w.hostOf(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -61,7 +55,7 @@ func (w *Workflows) flowCheck(ctx context.Context, host baadal.Host) baadal.Chec
 	case len(words) > 0:
 		c.Detail = strings.Join(words, "; ")
 	case policy.Off:
-		c.OK, c.Fix, c.Detail = true, "", "switched off: VMs may send with any address ("+baadal.SettingAntiSpoofing+")"
+		c.OK, c.Fix, c.Detail = true, "", "switched off: VMs may send with any address, and have no firewalls ("+baadal.SettingAntiSpoofing+")"
 	default:
 		c.OK, c.Fix, c.Detail = true, "", "VMs send with their own addresses only"
 	}
@@ -81,12 +75,12 @@ func (c *comparison) compareFlows() {
 	if !c.b.settings.Bool(baadal.SettingAntiSpoofing) {
 		c.add(baadal.Difference{
 			Kind: baadal.DiffFlowsOff, Subject: baadal.Subject{Kind: "setting", Name: baadal.SettingAntiSpoofing},
-			Stored: "ANTI-SPOOFING IS SWITCHED OFF", Seen: "every VM may send with the addresses of every other; switch it on: baadal setting set " + baadal.SettingAntiSpoofing + " true",
+			Stored: "ANTI-SPOOFING IS SWITCHED OFF", Seen: "every VM may send with the addresses of every other, and no security group holds; switch it on: baadal setting set " + baadal.SettingAntiSpoofing + " true",
 		})
 	}
 	for _, h := range c.b.hosts {
 		words := c.seen.flows[h.ID]
-		if len(words) == 0 {
+		if len(words) == 0 || c.beingAdded(h) {
 			continue
 		}
 		c.add(baadal.Difference{
@@ -94,6 +88,14 @@ func (c *comparison) compareFlows() {
 			Stored: "rules for the ports of its VMs", Seen: strings.Join(words, "; "), Repair: "lay them again",
 		})
 	}
+}
+
+// beingAdded reports whether a task was about to take the host in during the
+// look: it gets its rules from that.
+func (c *comparison) beingAdded(h baadal.Host) bool {
+	return slices.ContainsFunc(slices.Concat(c.before.tasks, c.b.tasks), func(t baadal.Task) bool {
+		return t.Kind == baadal.TaskHostAdd && t.Subject.ID == h.ID
+	})
 }
 
 func (w *Workflows) mendFlows(ctx context.Context, b book, d baadal.Difference) error {

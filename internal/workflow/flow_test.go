@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"baadal"
 	"baadal/internal/store"
@@ -54,5 +55,28 @@ func TestAuditOfFlows(t *testing.T) {
 	}
 	if got := kinds(a.audit(t, true)); strings.Join(got, ", ") != "flows_off "+baadal.SettingAntiSpoofing {
 		t.Errorf("switched off: %v", got)
+	}
+}
+
+// TestAuditWhileAHostIsAdded: a host that a task is about to take in gets its
+// rules from that, and is not judged.
+func TestAuditWhileAHostIsAdded(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t)
+	a.audit(t, true)
+	must(t, a.world.DropFlows("host3"))
+	a.update(t, func(tx *store.Tx) error {
+		h, err := tx.HostByRef("host3")
+		if err != nil {
+			return err
+		}
+		return tx.InsertTask(&baadal.Task{
+			Kind: baadal.TaskHostAdd, Subject: baadal.Subject{Kind: "host", ID: h.ID, Name: h.Name}, Exclusive: true, RunAfter: time.Now().Add(time.Hour),
+		})
+	})
+	for _, d := range a.audit(t, false).Differences {
+		if d.Kind == baadal.DiffFlows {
+			t.Errorf("%+v", d)
+		}
 	}
 }

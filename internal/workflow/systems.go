@@ -365,6 +365,8 @@ type Flows interface {
 	Keep(ctx context.Context, host baadal.Host, wake <-chan struct{}, read baadal.FlowRead) error
 	// Apply lays the rules once. The same again changes nothing.
 	Apply(ctx context.Context, host baadal.Host, read baadal.FlowRead) error
+	// Clear takes them off and lets everything pass, for a host that is ours no more. No bridge, or no rules, is success.
+	Clear(ctx context.Context, host baadal.Host, read baadal.FlowRead) error
 	// Differences says in words where the switch has not what it should have; what is only in motion is none.
 	Differences(ctx context.Context, host baadal.Host, read baadal.FlowRead) ([]string, error)
 }
