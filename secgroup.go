@@ -48,8 +48,12 @@ type SecRule struct {
 	Peer      string `json:"peer,omitempty" maxLength:"64" doc:"The other side: an address or a subnet, as 10.0.0.0/8; everybody if empty."`
 }
 
-// MaxSecRules is how many rules a group can have.
-const MaxSecRules = 100
+// How many rules a group can have, and a VM by all its groups: each is up to
+// sixty in its host's switch, and all VMs there wait while they are laid.
+const (
+	MaxSecRules   = 100
+	MaxVMSecRules = 200
+)
 
 // Validate checks a rule by itself and gives it its one form.
 func (r *SecRule) Validate() error {

@@ -94,10 +94,11 @@ func (s *Service) EditSecGroup(ctx context.Context, a baadal.Actor, ref string, 
 		if len(gone) > 0 {
 			changes["removed"] = baadal.RulesText(gone)
 		}
-		if len(in.Add) > 0 {
-			changes["added"] = baadal.RulesText(in.Add)
+		if len(in.Add) == 0 {
+			return g, changes, nil
 		}
-		return g, changes, addRules(tx, g, in.Add)
+		changes["added"] = baadal.RulesText(in.Add)
+		return g, changes, first(addRules(tx, g, in.Add), tx.CheckSecRules(g.ID))
 	})
 }
 
@@ -213,11 +214,29 @@ func editSecGroups(tx *store.Tx, a baadal.Actor, vm *baadal.VM, wish *[]string, 
 	if wish == nil {
 		return before, nil
 	}
-	ids, names, err := wishedSecGroups(tx, a, *wish)
-	if err != nil || slices.Equal(names, before) {
+	had, err := tx.VMSecGroupIDs(vm.ID)
+	if err != nil {
 		return before, err
+	}
+	ids, names, err := wishedSecGroups(tx, a, *wish)
+	if err != nil {
+		return before, err
+	}
+	if slices.Sort(ids); slices.Equal(ids, had) {
+		return before, nil
+	}
+	if slices.Equal(names, before) { // groups of several owners can have one name
+		before, names = numbers(had), numbers(ids)
 	}
 	vm.SecGroups = names
 	plan.Effects = append(plan.Effects, "its firewall holds at once, for connections that exist too")
 	return before, tx.SetVMSecGroups(vm.ID, ids)
+}
+
+func numbers(ids []int64) []string {
+	words := make([]string, len(ids))
+	for i, id := range ids {
+		words[i] = fmt.Sprint(id)
+	}
+	return words
 }

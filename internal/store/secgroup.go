@@ -203,7 +203,27 @@ func (tx *Tx) SetVMSecGroups(vmID int64, groups []int64) error {
 			return fmt.Errorf("set security groups of vm: %w", err)
 		}
 	}
-	return nil
+	return tx.checkSecRules(`m.vm_id = $1`, vmID)
+}
+
+// CheckSecRules refuses a group that gives a VM more rules than it can have.
+func (tx *Tx) CheckSecRules(id int64) error {
+	const shared = `SELECT a.vm_id FROM vm_secgroups a JOIN vm_secgroups b ON b.vm_id = a.vm_id AND b.secgroup_id <> a.secgroup_id WHERE a.secgroup_id = $1`
+	return tx.checkSecRules(`m.vm_id IN (`+shared+`)`, id) // one group alone has fewer
+}
+
+func (tx *Tx) checkSecRules(where string, id int64) error {
+	var name string
+	var n int
+	err := tx.queryRow(`SELECT v.name, COUNT(*) FROM vm_secgroups m JOIN vms v ON v.id = m.vm_id JOIN secgroup_rules r ON r.secgroup_id = m.secgroup_id
+		WHERE `+where+` GROUP BY v.id, v.name HAVING COUNT(*) > $2 ORDER BY 2 DESC LIMIT 1`, id, baadal.MaxVMSecRules).Scan(&name, &n)
+	if isNoRows(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("count rules of vms: %w", err)
+	}
+	return baadal.Errorf(baadal.Invalid, "%s would have %d firewall rules", name, n).WithDetail("all groups of a VM have %d together at most", baadal.MaxVMSecRules)
 }
 
 // VMSecGroupIDs returns the ids of the groups that a VM has, for another that is

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -136,5 +137,45 @@ func TestSecGroupsOfEveryNIC(t *testing.T) {
 		if diff := cmp.Diff(map[int][]baadal.SecRule{20: {rule}, 30: {rule}}, got); diff != "" {
 			t.Error(diff)
 		}
+	})
+}
+
+// TestSecRulesOfOneVM: a VM has no more rules than its host's switch should
+// carry, however they come together.
+func TestSecRulesOfOneVM(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db, 3)
+		vm := w.vm("vm")
+		w.create(t, &vm)
+		const groups = 3
+		var ids []int64
+		update(t, db, func(tx *store.Tx) error {
+			for i := range groups {
+				g := baadal.SecGroup{Name: fmt.Sprintf("g%d", i), OwnerID: w.user.ID, OrganisationID: w.org.ID}
+				if err := tx.CreateSecGroup(&g); err != nil {
+					return err
+				}
+				for n := range baadal.MaxVMSecRules / 2 {
+					if err := tx.AddSecRule(g.ID, baadal.SecRule{Direction: "in", Protocol: "tcp", First: 1 + n, Last: 1 + n}); err != nil {
+						return err
+					}
+				}
+				ids = append(ids, g.ID)
+			}
+			return nil
+		})
+		wantError(t, db, baadal.Invalid, "invalid", func(tx *store.Tx) error { return tx.SetVMSecGroups(vm.ID, ids) })
+		update(t, db, func(tx *store.Tx) error { return tx.SetVMSecGroups(vm.ID, ids[:2]) })
+		add := func(id int64) func(tx *store.Tx) error {
+			return func(tx *store.Tx) error {
+				if err := tx.AddSecRule(id, baadal.SecRule{Direction: "out", Protocol: "any"}); err != nil {
+					return err
+				}
+				return tx.CheckSecRules(id)
+			}
+		}
+		wantError(t, db, baadal.Invalid, "invalid", add(ids[0]))
+		update(t, db, add(ids[2])) // which no VM has
 	})
 }
