@@ -54,5 +54,7 @@ func TestFlowPolicy(t *testing.T) {
 		if !read().Off {
 			t.Error("it is not off")
 		}
+		update(t, db, func(tx *store.Tx) error { _, err := w.addNetwork(tx, "third", 30, 2); return err })
+		waitWake(t, woken) // its VLAN is nobody else's from now on
 	})
 }

@@ -79,11 +79,19 @@ func (tx *Tx) CreateNetwork(n *baadal.Network, addresses []baadal.Address) error
 	if err := tx.SetNetworkOrganisations(n.ID, n.OrganisationIDs); err != nil {
 		return err
 	}
-	tx.Wake(TopicNetwork)
+	tx.wakeHosts()
 	if err := tx.insertAddresses(n, addresses, addressFree); err != nil {
 		return err
 	}
 	return tx.measureNetwork(n)
+}
+
+// wakeHosts has the hosts' networks, and the rules of their bridges, looked at: a
+// VLAN that became ours is nobody else's, and what VMs may send follows from their
+// network's prefix.
+func (tx *Tx) wakeHosts() {
+	tx.Wake(TopicNetwork)
+	tx.Wake(TopicFlow)
 }
 
 // FillNetwork gives a built-in network, which has neither yet, its VLAN and its
@@ -214,8 +222,7 @@ func (tx *Tx) UpdateNetwork(n *baadal.Network) error {
 		return tx.stale("networks", "security domain", n.ID, n.Generation)
 	}
 	n.Generation, n.UpdatedAt = n.Generation+1, tx.at
-	tx.Wake(TopicNetwork)
-	tx.Wake(TopicFlow) // what its VMs may send follows from the prefix
+	tx.wakeHosts()
 	return tx.SetNetworkOrganisations(n.ID, n.OrganisationIDs)
 }
 
@@ -266,7 +273,7 @@ func (tx *Tx) DeleteNetwork(id int64) error {
 	if n.Builtin != "" {
 		return tx.emptyNetwork(&n)
 	}
-	tx.Wake(TopicNetwork)
+	tx.wakeHosts()
 	_, err = tx.exec(`DELETE FROM networks WHERE id = $1`, id)
 	if dangling(err) { // a VM came between
 		return baadal.Errorf(baadal.Conflict, "security domain %s is in use", n.Name).WithCode("network_in_use")
