@@ -2,6 +2,7 @@ package workflow_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -155,6 +156,56 @@ func TestStrangersAreSeen(t *testing.T) {
 		t.Errorf("%+v", report.Differences)
 	}
 	a.vmNamed(t, "last", free[0])
+}
+
+// askedOf counts how many addresses the box is asked for at once.
+type askedOf struct {
+	box  workflow.Neighbours
+	most int
+}
+
+func (n *askedOf) Neighbours(ctx context.Context, addresses []string) (map[string]string, error) {
+	n.most = max(n.most, len(addresses))
+	return n.box.Neighbours(ctx, addresses)
+}
+
+// TestManyStrangers: what a router left that answered for everybody is forgotten
+// look by look, each of which the box has time for.
+func TestManyStrangers(t *testing.T) {
+	a := newAudited(t)
+	asked := &askedOf{box: a.world.Neighbours()}
+	a.sys.Neighbours = asked
+	var all []baadal.Address
+	var many []baadal.Stranger
+	for i := range 1000 {
+		ip := fmt.Sprintf("10.9.%d.%d", 1+i/250, 1+i%250)
+		all = append(all, baadal.Address{IP: ip, MAC: baadal.RandomMAC([3]byte{9, byte(i / 250), byte(i % 250)})})
+		many = append(many, baadal.Stranger{IP: ip, MAC: "02:00:00:00:00:66"})
+	}
+	a.update(t, func(tx *store.Tx) error {
+		n := baadal.Network{Name: "large", VLAN: 99, CIDR: "10.9.0.0/16", Bridge: "ovs-net", Portgroup: "vlan99", VisibleToAll: true, First: all[0].IP, Last: all[999].IP}
+		if err := tx.CreateNetwork(&n, all); err != nil {
+			return err
+		}
+		return tx.SetStrangers(nil, many)
+	})
+	left := func() (n int) {
+		a.view(t, func(tx *store.Tx) error { known, err := tx.Strangers(); n = len(known); return err })
+		return n
+	}
+	for looks := 1; left() > 0; looks++ {
+		for _, b := range workflow.New(a.db, a.sys, workflow.Options{}).Boxes() {
+			if b.Name == "neighbours" {
+				must(t, b.Sync(t.Context()))
+			}
+		}
+		if looks > 6 {
+			t.Fatalf("%d are left after %d looks", left(), looks)
+		}
+	}
+	if asked.most > 512 {
+		t.Errorf("the box was asked for %d addresses at once", asked.most)
+	}
 }
 
 // vmNamed makes a VM that must have the address.

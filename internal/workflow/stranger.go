@@ -19,7 +19,7 @@ type Neighbours interface {
 
 const (
 	strangersEvery = time.Minute // how often it is looked for strangers
-	strangersLook  = 256         // addresses asked for in one look
+	strangersLook  = 256         // addresses asked for in one look, and strangers again
 )
 
 // lookForStrangers looks who answers for addresses that are free: those that
@@ -32,27 +32,30 @@ func (w *Workflows) lookForStrangers(ctx context.Context) error {
 		return nil
 	}
 	var ask []string
-	var ours map[string]bool
 	var known []baadal.Stranger
 	err := w.db.View(ctx, func(tx *store.Tx) (err error) {
 		if known, err = tx.Strangers(); err != nil {
 			return err
 		}
-		if ours, err = tx.UsedMACs(); err == nil {
-			ask, err = w.addressesToAsk(tx)
-		}
+		ask, err = w.addressesToAsk(tx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, s := range known {
+	// A router that answered for everybody left many: all at once would take longer than the box is waited for.
+	slices.SortStableFunc(known, func(a, b baadal.Stranger) int { return a.SeenAt.Compare(b.SeenAt) })
+	for _, s := range known[:min(len(known), strangersLook)] {
 		if !slices.Contains(ask, s.IP) {
 			ask = append(ask, s.IP)
 		}
 	}
 	seen, err := w.sys.Neighbours.Neighbours(ctx, ask)
 	if err != nil {
+		return err
+	}
+	var ours map[string]bool // as it is now: looking took a while, and a network may be new
+	if err := w.db.View(ctx, func(tx *store.Tx) (err error) { ours, err = tx.UsedMACs(); return err }); err != nil {
 		return err
 	}
 	var found []baadal.Stranger
