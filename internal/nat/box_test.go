@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,6 +35,7 @@ type site struct {
 	outside, box, inside int // pids that hold the namespaces
 	table                string
 	broken               atomic.Bool // the box does not answer
+	under                []string    // words before each command on the box
 	runs                 atomic.Int32
 	ahead                atomic.Int64 // of the clock, ns
 }
@@ -102,7 +104,7 @@ func (s *site) Run(ctx context.Context, _ baadal.Host, c ssh.Command) (ssh.Resul
 		return ssh.Result{}, baadal.Errorf(baadal.Unavailable, "the box does not answer")
 	}
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(s.box), "-n"}, c.Argv...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", slices.Concat([]string{"-t", strconv.Itoa(s.box), "-n"}, s.under, c.Argv)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, &out, &errs
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.Sys().(syscall.WaitStatus).Signaled()) {

@@ -12,8 +12,10 @@ const (
 	codeBusy    = 80
 	codeNoNFT   = 81
 	codeRefused = 82
+	codeNoRoom  = 83
 	codeCutOff  = 84
 	codeRoutes  = 85
+	codeNeeded  = 86
 )
 
 // scriptError is how the script ended.
@@ -44,8 +46,14 @@ func (b *Box) explain(err error) error {
 		e.Code, e.Title = "nat_refused", "the NAT box at "+box+" refuses the table; it goes on with the old one"
 	case codeRoutes:
 		e.Code, e.Title = "nat_routes", "the NAT box at "+box+" refuses the routes of the public addresses"
-	default:
-		return fmt.Errorf("change NAT table at %s: %w", box, err)
+	case codeNoRoom:
+		e.Kind, e.Code, e.Title = baadal.Unavailable, "nat_no_room", "the NAT box at "+box+" has no room for a lock; it goes on with the old table"
+		return e.WithNext("See what is full there", "df -h /run/lock; df -i /run/lock")
+	case codeNeeded:
+		e.Code, e.Title = "nat_pool", "the NAT box at "+box+" goes on with the old table: without these addresses of the pool it would be cut off"
+		return e.WithNext("Take them out of the pool", "baadal public remove "+s.words)
+	default: // not Unavailable: a table that cannot be listed is replaced
+		e.Code, e.Title = "nat_failed", fmt.Sprintf("the NAT table could not be changed at %s, code %d", box, s.code)
 	}
 	return e
 }

@@ -245,7 +245,8 @@ func input(nft, ip []byte) []byte {
 // listScript prints our table as JSON, and nothing if there is none.
 const listScript = `set -eu; export LC_ALL=C PATH="${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"
 command -v nft >/dev/null || exit 81
-nft list tables ip | grep -qxF "table ip $1" || exit 0
+tables=$(nft list tables ip)
+printf '%s\n' "$tables" | grep -qxF "table ip $1" || exit 0
 exec nft -j list table ip "$1"`
 
 // read lists the table, and remembers what it counted.
@@ -256,7 +257,7 @@ func (b *Box) read(ctx context.Context) (c contents, there bool, err error) {
 		return c, false, fmt.Errorf("read NAT table: %w", err)
 	}
 	if res.Code != 0 {
-		return c, false, b.explain(scriptError{code: res.Code, words: string(res.Stderr)})
+		return c, false, b.explain(scriptError{code: res.Code, words: strings.TrimSpace(string(res.Stderr))})
 	}
 	if len(bytes.TrimSpace(res.Stdout)) == 0 {
 		return c, false, nil

@@ -213,6 +213,8 @@ func TestHandsOnTheBox(t *testing.T) {
 		{"its rules are flushed", nft("flush table ip OURS"), time.Minute},
 		{"a rule is added", nft("add rule ip OURS forward accept"), time.Minute},
 		{"a map is flushed", nft("flush map ip OURS public"), time.Minute},
+		{"the pool is forgotten", nft("flush set ip OURS pool"), time.Minute},
+		{"our ports are forgotten", nft("flush set ip OURS ports"), time.Minute},
 		{"a mapping is added", nft("add element ip OURS forward_tcp { 203.0.113.1 . 50009 timeout 1h : 192.168.10.12 . 22 }"), time.Minute},
 		{"the routes are gone", func() { s.in(s.box, "ip", "route", "flush", "table", "local", "proto", "85") }, 0},
 	} {

@@ -33,7 +33,7 @@ type listedSet struct {
 type contents struct {
 	elements elements
 	traffic  map[netip.Addr]baadal.PublicTraffic
-	rules    string // chains and rules, as they can be compared
+	rules    string // chains, rules and the sets that go with them, as they can be compared
 }
 
 // parse reads a listing made at the given time. Sets of other names are left out.
@@ -55,7 +55,11 @@ func parse(raw []byte, at time.Time) (c contents, err error) {
 			}
 		}
 		for _, s := range []*listedSet{item.Set, item.Map} {
-			if s == nil || s.Name == "pool" || s.Name == "ports" {
+			if s == nil {
+				continue
+			}
+			if s.Name == "pool" || s.Name == "ports" { // they come with the rules
+				c.rules += fmt.Sprintf("%s %s\n", s.Name, s.Elem)
 				continue
 			}
 			for _, raw := range s.Elem {

@@ -176,11 +176,15 @@ func (b *Box) commands(from, to elements, now time.Time, traffic map[netip.Addr]
 	for set, keys := range from {
 		for key, old := range keys {
 			el, stays := to[set][key]
-			if old.over(now) || stays && el.same(old) {
+			if stays && el.same(old) {
 				continue
 			}
-			if stays && el.value == old.value && !el.over(now) { // it may just be ending: then it could not be taken out
-				first[set] = append(first[set], el.text(set, key, now, nil))
+			if old.over(now) && (!stays || el.over(now)) {
+				continue
+			}
+			// The box may have ended it already, or not yet though it is over here. It is put in as it was, and can be taken out.
+			if !old.ends.IsZero() {
+				first[set] = append(first[set], element{value: old.value, ends: now.Add(time.Minute)}.text(set, key, now, nil))
 			}
 			drop[set] = append(drop[set], key)
 		}
@@ -188,7 +192,7 @@ func (b *Box) commands(from, to elements, now time.Time, traffic map[netip.Addr]
 	for set, keys := range to {
 		for key, el := range keys {
 			old, there := from[set][key]
-			if !el.over(now) && (!there || !el.same(old) || old.over(now)) {
+			if !el.over(now) && (!there || !el.same(old)) {
 				add[set] = append(add[set], el.text(set, key, now, traffic))
 			}
 		}
