@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"sync"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 type natBook struct {
 	table  baadal.NATTable
 	readAt time.Time // when the table was read from the store; zero: never
-	drawn  bool      // the box was given the table once
+	drawn  bool      // the box was given a table once
+	anew   bool      // it has not been given this one yet
 	asked  time.Time // when the box was last asked for its counters
 }
 
@@ -58,7 +60,7 @@ func (l *Loops) drawNAT(ctx context.Context, book *natBook) error {
 	applied, problem := max(state.Applied, book.table.Revision), ""
 	if err != nil {
 		applied, problem = state.Applied, baadal.Message(err)
-	} else if changed && state.Applied >= book.table.Revision && book.drawn {
+	} else if changed && book.drawn && !book.anew {
 		l.log.Warn("the NAT box did not have its table any more and was given it again", "public_addresses", len(book.table.Publics), "forwards", len(book.table.Forwards))
 	}
 	if applied != state.Applied || problem != state.Problem {
@@ -70,7 +72,7 @@ func (l *Loops) drawNAT(ctx context.Context, book *natBook) error {
 	if err != nil {
 		return fmt.Errorf("keep the NAT box: %w", err)
 	}
-	book.drawn = true
+	book.drawn, book.anew = true, false
 	return l.countNAT(ctx, book)
 }
 
@@ -85,6 +87,7 @@ func (l *Loops) readNAT(ctx context.Context, book *natBook) (state baadal.NATSta
 		}
 		table, err := tx.NATTable()
 		if err == nil {
+			book.anew = book.anew || !reflect.DeepEqual(book.table, table) // also what ends by itself leaves something to take out
 			book.table, book.readAt = table, tx.Now()
 		}
 		return err
@@ -99,23 +102,7 @@ func (l *Loops) expireForwards(ctx context.Context) error {
 	if err != nil || !due {
 		return err
 	}
-	return l.db.Update(ctx, func(tx *store.Tx) error {
-		over, err := tx.ExpireForwards()
-		if err != nil {
-			return err
-		}
-		for _, f := range over {
-			vm, err := tx.VM(f.VMID)
-			if err != nil {
-				return err
-			}
-			changes := map[string]any{"port": f.Name(), "public_port": f.PublicPort, "service": f.Service}
-			if err := note(tx, "vm", baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}, vm.Generation, "port mapping expired", vm.OwnerID, vm.OrganisationID, changes); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return l.db.Update(ctx, func(tx *store.Tx) error { _, err := tx.ExpireForwards(); return err })
 }
 
 // countNAT asks for the counters now and then.

@@ -1,8 +1,11 @@
 package reconcile_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,15 +16,18 @@ import (
 	"baadal/internal/store"
 )
 
-// startNAT runs the loops with the NAT box.
-func (c *cloud) startNAT() {
+// startNAT runs the loops with the NAT box. What they complain about is in said,
+// once they are stopped.
+func (c *cloud) startNAT() (said *bytes.Buffer) {
+	said = &bytes.Buffer{}
 	opt := rarely
-	opt.NAT = 2 * time.Second
+	opt.NAT, opt.Logger = 2*time.Second, slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c.loops = reconcile.New(c.db, reconcile.Systems{
 		Hypervisor: c.world.Hypervisor(), Alive: c.world.Prober().Alive, Usage: c.world.Disks().Usage, DiskSizes: c.world.Disks().DiskSizes, Answers: c.world.Guests().Answers,
 		NAT: c.world.NAT(),
 	}, opt)
 	c.loops.Start(context.Background())
+	return said
 }
 
 func (c *cloud) seenNAT(t *testing.T) baadal.NATSeen {
@@ -117,5 +123,31 @@ func TestForwardsExpire(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// A box that lost its table is spoken of; one that is told of an end is not, though
+// there is something to take out that does not end by itself.
+func TestLostTableIsSaid(t *testing.T) {
+	bubble(t, simulator.Config{}, func(t *testing.T, c *cloud) {
+		vm := c.row(t, "host1", "web", baadal.VMRunning)
+		said := c.startNAT()
+		c.update(t, func(tx *store.Tx) error { // at a port that is in no range of ours: the ranges follow
+			return tx.AddForward(&baadal.Forward{
+				VMID: vm.ID, Service: baadal.ForwardPort, Protocol: baadal.TCP, Port: 22, PublicPort: 1234, ExpiresAt: tx.Now().Add(20 * time.Second), ByID: c.user.ID,
+			}, 50000, 50009)
+		})
+		synctest.Wait()
+		before := c.world.NATWrites()
+		time.Sleep(time.Minute)
+		if n := c.world.NATWrites() - before; n != 1 {
+			t.Fatalf("at its end the box was written to %d times", n)
+		}
+		c.world.FlushNAT()
+		time.Sleep(time.Minute)
+		c.loops.Stop()
+		if n := strings.Count(said.String(), "did not have its table"); n != 1 {
+			t.Errorf("it is said %d times, want once, after it was flushed: %s", n, said)
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -134,14 +135,9 @@ func (tx *Tx) CountForwards(vmID int64, service baadal.ForwardService) (int, err
 
 // Forwards returns all mappings of a service that have not expired and that
 // somebody may see, the next to end first.
-func (tx *Tx) Forwards(service baadal.ForwardService, vis baadal.Visibility) (seen []baadal.Forward, err error) {
-	all, err := tx.forwards(`f.service = $1 AND f.expires_at > $2`, string(service), tx.now())
-	for _, f := range all {
-		if vis.Scope == baadal.ScopeAny || f.OwnerID == vis.UserID || (vis.Scope == baadal.ScopeOrg && f.OrganisationID == vis.OrganisationID) {
-			seen = append(seen, f)
-		}
-	}
-	return seen, err
+func (tx *Tx) Forwards(service baadal.ForwardService, vis baadal.Visibility) ([]baadal.Forward, error) {
+	see := visible(vis, "v.organisation_id", "v.owner_id", "v.requester_id")
+	return tx.forwards(number(see.sql+` AND f.service = ? AND f.expires_at > ?`), append(see.args, string(service), tx.now())...)
 }
 
 // ExtendForward gives a mapping another end, if its generation is still the
@@ -168,10 +164,9 @@ func (tx *Tx) EndForward(id int64) error {
 	return tx.dropForwards(`id = $1`, id)
 }
 
-// EndForwards ends all mappings of a service, of one VM or, with 0, of all.
-// Idempotent.
+// EndForwards ends all mappings of a service to a VM. Idempotent.
 func (tx *Tx) EndForwards(service baadal.ForwardService, vmID int64) error {
-	return tx.dropForwards(`service = $1 AND (vm_id = $2 OR $3 = 0)`, string(service), vmID, vmID)
+	return tx.dropForwards(`service = $1 AND vm_id = $2`, string(service), vmID)
 }
 
 func (tx *Tx) endForwards(vmID int64) error { return tx.dropForwards(`vm_id = $1`, vmID) }
@@ -196,8 +191,9 @@ func (tx *Tx) ForwardsDue() (bool, error) {
 	return n > 0, nil
 }
 
-// ExpireForwards forgets the mappings whose time is over, and returns them. The
-// NAT box has ended them by itself, so there is no new revision.
+// ExpireForwards forgets the mappings whose time is over, with a line of history
+// each, and returns them. The NAT box has ended them by itself, so there is no new
+// revision.
 func (tx *Tx) ExpireForwards() ([]baadal.Forward, error) {
 	over, err := tx.forwards(`f.expires_at <= $1`, tx.now())
 	if err != nil || len(over) == 0 {
@@ -206,5 +202,27 @@ func (tx *Tx) ExpireForwards() ([]baadal.Forward, error) {
 	if _, err := tx.exec(`DELETE FROM forwards WHERE expires_at <= $1`, tx.now()); err != nil {
 		return nil, fmt.Errorf("forget port mappings that are over: %w", err)
 	}
+	for _, f := range over {
+		if err := tx.noteExpired(f); err != nil {
+			return nil, err
+		}
+	}
 	return over, nil
+}
+
+func (tx *Tx) noteExpired(f baadal.Forward) error {
+	vm, err := tx.VM(f.VMID)
+	if err != nil {
+		return err
+	}
+	changes, err := json.Marshal(map[string]any{"port": f.Name(), "public_port": f.PublicPort, "service": f.Service})
+	if err != nil {
+		return err
+	}
+	system := baadal.System().User
+	_, err = tx.AddEvent(baadal.Event{
+		Topic: "vm", Subject: baadal.Subject{Kind: "vm", ID: vm.ID, Name: vm.Name}, Version: vm.Generation, What: "port mapping expired",
+		ActorID: system.ID, Actor: system.Username, OwnerID: vm.OwnerID, OrganisationID: vm.OrganisationID, Changes: changes,
+	})
+	return err
 }

@@ -102,7 +102,7 @@ func (tx *Tx) natForwards(t *baadal.NATTable) error {
 			to, masked = f.Target, true
 		}
 		ip, err := netip.ParseAddr(to)
-		if err != nil { // a VM without an address
+		if err != nil || !ip.Is4() { // a VM without an address; a target that the box would refuse all for
 			continue
 		}
 		t.Forwards = append(t.Forwards, baadal.NATForward{

@@ -47,6 +47,14 @@ func TestPublicAddresses(t *testing.T) {
 		update(t, db, func(tx *store.Tx) error { return tx.LeaveNAT(ids[0]) })
 		claim(2, "203.0.113.18") // the first is kept for another as long as there are more
 		claim(3, "203.0.113.16")
+		view(t, db, func(tx *store.Tx) error {
+			for filter, want := range map[string]int{"": 3, "vm:D": 1, "vm:a": 0, "owner:Asha": 3, "owner:ravi": 0, "free:yes": 0, "free:no": 3, "ip:203.0.113.17": 1, "d": 1, "0.113.1": 3} {
+				if list, err := tx.Publics(baadal.ListQuery{Filter: filter}); err != nil || list.Total != want || len(list.Items) != want {
+					t.Errorf("%q finds %d, %v, want %d", filter, len(list.Items), err, want)
+				}
+			}
+			return nil
+		})
 		update(t, db, func(tx *store.Tx) error { return tx.ReclaimPublic(ids[0]) }) // gone: it has none
 		update(t, db, func(tx *store.Tx) error { return tx.LeaveNAT(ids[1]) })
 		update(t, db, func(tx *store.Tx) error { return tx.ReclaimPublic(ids[1]) })
@@ -115,6 +123,10 @@ func TestNATTable(t *testing.T) {
 			if err := tx.AddForward(&f, 50000, 50001); err != nil {
 				return err
 			}
+			six := baadal.Forward{VMID: vm.ID, Service: "other", Protocol: baadal.TCP, PublicPort: 20001, Port: 1, Target: "fd00::3", ExpiresAt: db.Now().Add(time.Hour), ByID: vm.OwnerID}
+			if err := tx.AddForward(&six, 0, 0); err != nil { // the box would refuse the whole table for it
+				return err
+			}
 			return tx.AddForward(&grant, 0, 0)
 		})
 		<-wake
@@ -156,6 +168,19 @@ func TestForwards(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // over
 		update(t, db, add(443, 0, time.Hour))
 		wantError(t, db, baadal.Exhausted, "no_port", add(80, 0, time.Hour))
+		view(t, db, func(tx *store.Tx) error { // whoever finds it over
+			list, err := tx.Events(baadal.ListQuery{Limit: 100}, baadal.Visibility{Scope: baadal.ScopeAny}, nil)
+			said := 0
+			for _, e := range list.Items {
+				if e.What == "port mapping expired" {
+					said++
+				}
+			}
+			if said != 1 {
+				t.Errorf("its end is told %d times", said)
+			}
+			return err
+		})
 		update(t, db, func(tx *store.Tx) error {
 			all, err := tx.VMForwards(vm.ID, baadal.ForwardPort)
 			if err != nil || len(all) != 2 {
@@ -179,6 +204,44 @@ func TestForwards(t *testing.T) {
 				t.Errorf("others see %+v, %v", others, err)
 			}
 			return err
+		})
+	})
+}
+
+// Who asked for a VM sees its mappings, as they see the VM.
+func TestForwardsOfWhoAsked(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db, 5)
+		dean := baadal.User{Username: "dean", OrganisationID: w.org.ID}
+		update(t, db, func(tx *store.Tx) error { return tx.CreateUser(&dean, "") })
+		lent, other := w.vm("lent"), w.vm("other")
+		lent.RequesterID = dean.ID
+		w.create(t, &lent)
+		w.create(t, &other)
+		update(t, db, func(tx *store.Tx) error {
+			for _, vm := range []baadal.VM{lent, other} {
+				f := baadal.Forward{VMID: vm.ID, Service: baadal.ForwardPort, Protocol: baadal.TCP, Port: 22, ExpiresAt: tx.Now().Add(time.Hour), ByID: vm.OwnerID}
+				if err := tx.AddForward(&f, 50000, 50009); err != nil {
+					return err
+				}
+			}
+			for _, x := range []struct {
+				vis  baadal.Visibility
+				want int
+			}{
+				{baadal.Visibility{Scope: baadal.ScopeOwn, UserID: dean.ID}, 1},
+				{baadal.Visibility{Scope: baadal.ScopeOwn, UserID: lent.OwnerID}, 2},
+				{baadal.Visibility{Scope: baadal.ScopeOrg, OrganisationID: w.org.ID, UserID: 0}, 2},
+				{baadal.Visibility{Scope: baadal.ScopeOrg, OrganisationID: w.org.ID + 1, UserID: dean.ID}, 1},
+				{baadal.Visibility{Scope: baadal.ScopeAny}, 2},
+				{baadal.Visibility{}, 0},
+			} {
+				if all, err := tx.Forwards(baadal.ForwardPort, x.vis); err != nil || len(all) != x.want {
+					t.Errorf("%+v sees %d mappings, %v, want %d", x.vis, len(all), err, x.want)
+				}
+			}
+			return nil
 		})
 	})
 }

@@ -94,12 +94,19 @@ func (tx *Tx) Publics(q baadal.ListQuery) (baadal.List[baadal.PublicAddress], er
 	return listRows(tx, listSpec{
 		noun: "public addresses", table: "public_addresses p", id: "p.id", columns: publicColumns(), joins: publicJoins,
 		keys: map[string]filterKey{
-			"ip": equals("p.ip"), "vm": equalsFold("v.name"), "owner": equalsFold("u.username"), "free": truth("(p.vm_id IS NULL)"),
+			"ip": equals("p.ip"), "free": truth("CASE WHEN p.vm_id IS NULL THEN 1 ELSE 0 END"),
+			"vm":    ofVM(`SELECT id FROM vms WHERE lower(name) = lower(?)`),
+			"owner": ofVM(`SELECT o.id FROM vms o JOIN users u ON u.id = o.owner_id WHERE lower(u.username) = lower(?)`),
 		},
-		words: is(`(lower(COALESCE(v.name, '')) LIKE ? ESCAPE '\' OR p.ip LIKE ? ESCAPE '\')`),
+		words: is(`(p.vm_id IN (SELECT id FROM vms WHERE lower(name) LIKE ? ESCAPE '\') OR p.ip LIKE ? ESCAPE '\')`),
 		sorts: map[string]sortKey{"id": {expr: "p.id", number: true}, "ip": {expr: "p.ip_num", number: true}},
 		sort:  "ip",
 	}, q, scanPublic)
+}
+
+// ofVM is a key whose value chooses VMs.
+func ofVM(ids string) filterKey {
+	return func(v string) (cond, error) { return is(`p.vm_id IN (`+ids+`)`, v), nil }
 }
 
 func (tx *Tx) publics(where string, args ...any) ([]baadal.PublicAddress, error) {
