@@ -61,6 +61,9 @@ func (c *comparison) compareNAT() {
 	if !seen.Table {
 		words = "no table of ours, or one that was changed by hand"
 	}
+	if state.Problem != "" {
+		words += "; " + state.Problem
+	}
 	c.add(baadal.Difference{
 		Kind: baadal.DiffNAT, Subject: baadal.Subject{Kind: "cloud", Name: "NAT box"}, Seen: words,
 		Stored: fmt.Sprintf("%d public addresses in use, %d ports open", len(want.Publics), len(want.Forwards)), Repair: "give it the store's table",

@@ -3,6 +3,7 @@ package workflow_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,10 @@ func TestAuditComparesTheNATBox(t *testing.T) {
 		t.Fatal(err)
 	}
 	found(false, true)
+	a.update(t, func(tx *store.Tx) error { _, err := tx.SetNATState(table.Revision, "the box refuses it"); return err })
+	if report := a.audit(t, false); len(report.Differences) != 1 || !strings.Contains(report.Differences[0].Seen, "the box refuses it") {
+		t.Errorf("it does not say why: %+v", report.Differences)
+	}
 	a.world.BreakNAT(true)
 	if report := a.audit(t, false); len(report.NotSeen) != 1 || len(report.Differences) != 0 {
 		t.Errorf("of a box that does not answer: %+v", report)
