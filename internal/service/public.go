@@ -60,11 +60,22 @@ func (s *Service) AddPublics(ctx context.Context, a baadal.Actor, in baadal.Publ
 	})
 }
 
-// foreignTo refuses addresses that are the NAT box's own or VMs' private ones.
+// foreignTo refuses addresses that machines of the cloud have: the NAT box would
+// answer for them, and who is asked for by them would not be reached any more, the
+// box itself least of all.
 func (s *Service) foreignTo(tx *store.Tx, from, to netip.Addr) error {
 	within := func(ip netip.Addr) bool { return !ip.Less(from) && !to.Less(ip) }
 	if own, err := netip.ParseAddr(s.opt.NAT.Public); err == nil && within(own) {
 		return baadal.Errorf(baadal.Conflict, "%s is the NAT box's own address", own).WithCode("bad_range").WithField("range")
+	}
+	taken, err := s.takenAddresses(tx, &baadal.Network{})
+	if err != nil {
+		return err
+	}
+	for a := range taken {
+		if within(a) {
+			return baadal.Errorf(baadal.Conflict, "%s is this controller's, a host's or a server's", a).WithCode("bad_range").WithField("range")
+		}
 	}
 	all, err := tx.AllNetworks()
 	if err != nil {

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"crypto/rand"
+	"math"
 	"math/big"
 	"net"
 	"strconv"
@@ -96,7 +97,7 @@ func (s *Service) GrantVNC(ctx context.Context, a baadal.Actor, ref string, in b
 		if err != nil {
 			return err
 		}
-		long := time.Duration(in.Seconds) * time.Second
+		long := seconds(in.Seconds)
 		if in.Seconds == 0 {
 			long = settings.Duration(baadal.SettingVNCGrant)
 		}
@@ -143,6 +144,12 @@ func (s *Service) readVNC(tx *store.Tx, vm baadal.VM) (baadal.VNCGrant, error) {
 	return g, err
 }
 
+// seconds is so long, or the longest time that there is: more would begin again at
+// nothing.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, int64(math.MaxInt64/time.Second))) * time.Second
+}
+
 // listens refuses grants where nobody would listen for their clients.
 func (s *Service) listens(vm baadal.VM) error {
 	if s.opt.VNCAddress != "" {
@@ -163,7 +170,7 @@ func (s *Service) ExtendVNC(ctx context.Context, a baadal.Actor, ref string, in 
 		if err != nil {
 			return err
 		}
-		longest, end := settings.Duration(baadal.SettingVNCLongest), tx.Now().Add(time.Duration(in.Seconds)*time.Second)
+		longest, end := settings.Duration(baadal.SettingVNCLongest), tx.Now().Add(seconds(in.Seconds))
 		if end.Before(old.ExpiresAt) {
 			return baadal.Errorf(baadal.Invalid, "the grant lasts longer than that already").WithField("seconds").
 				WithDetail("it ends in %s", old.ExpiresAt.Sub(tx.Now()).Round(time.Second)).WithNext("End it now", "baadal vm vnc end "+vm.Name)

@@ -67,6 +67,8 @@ func TestVNCGrant(t *testing.T) {
 	refusedField(t, err, baadal.Invalid, "seconds") // that would be shorter
 	_, err = c.ExtendVNC(ctx, c.orgadmin, "web", baadal.VNCGrantExtend{Seconds: 8 * 3600})
 	refusedField(t, err, baadal.Invalid, "seconds") // 8 h and 10 min in all
+	_, err = c.ExtendVNC(ctx, c.orgadmin, "web", baadal.VNCGrantExtend{Seconds: 18446747673})
+	refusedField(t, err, baadal.Invalid, "seconds") // centuries, or an hour if nobody looks
 	if g, err = c.ExtendVNC(ctx, c.orgadmin, "web", baadal.VNCGrantExtend{Seconds: 3600}); err != nil || g.SecondsTo != 3600 || g.Password != "" {
 		t.Errorf("%+v, %v", g, err)
 	}
@@ -87,7 +89,7 @@ func TestVNCGrantLimits(t *testing.T) {
 	t.Parallel()
 	c, _, vm := viewers(t)
 	ctx := t.Context()
-	for _, seconds := range []int64{1, 9, 8*3600 + 1} {
+	for _, seconds := range []int64{1, 9, 8*3600 + 1, 18446744133} { // so many nanoseconds are 59 s if nobody looks
 		_, err := c.GrantVNC(ctx, c.orgadmin, "web", baadal.VNCGrantCreate{Seconds: seconds})
 		refusedField(t, err, baadal.Invalid, "seconds")
 	}
