@@ -278,6 +278,9 @@ func (c *config) checkNAT(bad func(key, format string, args ...any)) {
 	if ip, err := netip.ParseAddr(n.Public); err != nil || !ip.Is4() {
 		bad("nat.public", "%q is not its own IPv4 address on the outside", n.Public)
 	}
+	if a, err := c.vncAddress(); err == nil && !a.Is4() {
+		bad("vnc.address", "%q is not an IPv4 address, and the NAT box leads VNC clients to no other", c.VNC.Address)
+	}
 	if !tableRE.MatchString(n.Table) {
 		bad("nat.table", "%q is not a name for an nftables table: small letters, digits and underscores", n.Table)
 	}

@@ -184,6 +184,24 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	}
 }
 
+// A NAT box leads to IPv4 addresses only: for another it would refuse its table.
+func TestNATBoxLeadsToIPv4(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{"10.0.0.2": "", "fd00::2": "vnc.address: "} {
+		for _, there := range []bool{false, true} {
+			c := defaultConfig()
+			c.VNC.Address = address
+			if there {
+				c.NAT.Address, c.NAT.HostKey, c.NAT.Interface, c.NAT.Public = "10.0.0.3", "ssh-ed25519 AAAA", "eth0", "203.0.113.1"
+			}
+			err := c.complete()
+			if bad := there && want != ""; bad != (err != nil) || bad && !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%s, a NAT box %t: %v", address, there, err)
+			}
+		}
+	}
+}
+
 func TestDHCPServers(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {

@@ -40,7 +40,6 @@ func (c *cli) forwardAddCommand() *cobra.Command {
 	var long time.Duration
 	a := act[baadal.Forward]{say: c.forwardText("leads to")}
 	a.do = func(ctx context.Context, api *client.Client, vm string, opt baadal.ChangeOptions) (baadal.Change[baadal.Forward], error) {
-		in.Seconds = int64(long / time.Second)
 		return c.settleForward(ctx, api)(api.AddForward(ctx, vm, in, opt))
 	}
 	cmd := &cobra.Command{
@@ -48,6 +47,9 @@ func (c *cli) forwardAddCommand() *cobra.Command {
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if in.Port, in.Protocol, err = parsePort(args[1]); err != nil {
+				return err
+			}
+			if in.Seconds, err = wholeSeconds(long); err != nil {
 				return err
 			}
 			return a.run(cmd, c, args[0])
@@ -180,6 +182,7 @@ func findForward(ctx context.Context, api *client.Client, vm, port string) (baad
 
 func (c *cli) forwardExtendCommand() *cobra.Command {
 	var long time.Duration
+	var in baadal.ForwardExtend
 	port := ""
 	a := act[baadal.Forward]{say: c.forwardText("leads to")}
 	a.do = func(ctx context.Context, api *client.Client, vm string, opt baadal.ChangeOptions) (baadal.Change[baadal.Forward], error) {
@@ -187,12 +190,18 @@ func (c *cli) forwardExtendCommand() *cobra.Command {
 		if err != nil {
 			return baadal.Change[baadal.Forward]{}, err
 		}
-		return c.settleForward(ctx, api)(api.ExtendForward(ctx, vm, f.ID, baadal.ForwardExtend{Seconds: int64(long / time.Second)}, opt))
+		return c.settleForward(ctx, api)(api.ExtendForward(ctx, vm, f.ID, in, opt))
 	}
 	cmd := &cobra.Command{
 		Use: "extend VM PORT[/udp] --for TIME", Short: "Let a port be open for so long from now on; nothing is interrupted", Args: takes(2, 2), ValidArgsFunction: c.vmNames(true),
 		DisableFlagsInUseLine: true,
-		RunE:                  func(cmd *cobra.Command, args []string) error { port = args[1]; return a.run(cmd, c, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if in.Seconds, err = wholeSeconds(long); err != nil {
+				return err
+			}
+			port = args[1]
+			return a.run(cmd, c, args[0])
+		},
 	}
 	cmd.Flags().DurationVar(&long, "for", 0, "how `long` from now on, as 30m or 4h")
 	dryRunFlag(cmd, &a.dryRun)
