@@ -48,7 +48,7 @@ type cloud struct {
 // systemsOf is all of the world.
 func systemsOf(w *simulator.World) workflow.Systems {
 	sys := workflow.SystemsOf(w.Hypervisor(), w.Disks(), w.Prober(), w.Guests())
-	sys.DHCP = w.DHCP()
+	sys.DHCP, sys.NAT = w.DHCP(), w.NAT()
 	return sys
 }
 
@@ -58,7 +58,9 @@ func connect(tb testing.TB, db *store.DB, world *simulator.World, opt task.Optio
 	c := &cloud{db: db, world: world, sys: systemsOf(world)}
 	c.queue = task.New(db, opt)
 	c.queue.Register(workflow.New(db, c.sys, workflow.Options{}).Bodies()...)
-	c.Service = service.New(db, c.queue, service.Options{Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor()})
+	c.Service = service.New(db, c.queue, service.Options{
+		Prober: world.Prober(), Files: world.Disks(), Foreign: world.Hypervisor(), NAT: service.NAT{Public: "203.0.113.1"},
+	})
 	c.findActors(tb)
 	return c
 }

@@ -22,8 +22,11 @@ func (s *sequence) draw() func() {
 	if len(b.VMs) == 0 || alive < 6 && s.rnd.IntN(5) == 0 {
 		return s.drawCreate(actor)
 	}
-	if s.rnd.IntN(8) == 0 {
+	switch s.rnd.IntN(16) {
+	case 0, 1:
 		return s.drawOther(b, actor)
+	case 2, 3:
+		return s.drawNAT(b, actor)
 	}
 	op, w := s.drawOperation(b, actor, alive > 8)
 	w.opt.DryRun = false
@@ -53,7 +56,7 @@ func (s *sequence) drawOperation(b book, actor baadal.Actor, crowded bool) (op o
 }
 
 func (s *sequence) drawCreate(actor baadal.Actor) func() {
-	in := baadal.VMCreate{Name: fmt.Sprint("vm", s.rnd.IntN(10)), Template: s.one("tiny", "tiny2"), Network: s.one("research", "dmz"), VCPUs: 1 + s.rnd.IntN(3), RAMMiB: 256 << s.rnd.IntN(5), FullCopy: s.rnd.IntN(4) == 0}
+	in := baadal.VMCreate{Name: fmt.Sprint("vm", s.rnd.IntN(10)), Template: s.one("tiny", "tiny2"), Network: s.one("research", "dmz"), VCPUs: 1 + s.rnd.IntN(3), RAMMiB: 256 << s.rnd.IntN(5), FullCopy: s.rnd.IntN(4) == 0, Public: s.rnd.IntN(4) == 0}
 	if s.rnd.IntN(4) == 0 {
 		in.Host = s.one("host1", "host2", "host3")
 	}

@@ -122,6 +122,8 @@ func (s *sequence) play() {
 	s.start(world)
 	defer func() { s.stop() }()
 	s.furnish(t, 3, baadal.HostFacts{CPUs: 4, RAMMiB: 8192}, "10.0.1.0/26")
+	_, err = s.AddPublics(context.Background(), s.asha, baadal.PublicRange{Range: publics}, baadal.ChangeOptions{})
+	must(t, err)
 	s.loops.Start(context.Background())
 
 	skip := skipped(os.Getenv("BAADAL_TEST_SKIP"))
@@ -230,10 +232,10 @@ func (s *sequence) start(world *simulator.World) {
 	s.cloud = connect(s.t, db, world, task.Options{Backoff: time.Second / s.scale, Lease: max(10*time.Second/s.scale, time.Second)})
 	often := func(d time.Duration) time.Duration { return d / s.scale }
 	s.loops = reconcile.New(db, reconcile.Systems{
-		Hypervisor: world.Hypervisor(), Alive: world.Prober().Alive, Usage: world.Disks().Usage, DiskSizes: world.Disks().DiskSizes, Answers: world.Guests().Answers, Boot: world.Prober().Boot,
+		Hypervisor: world.Hypervisor(), Alive: world.Prober().Alive, Usage: world.Disks().Usage, DiskSizes: world.Disks().DiskSizes, Answers: world.Guests().Answers, Boot: world.Prober().Boot, NAT: world.NAT(),
 	}, reconcile.Options{
 		Hosts: often(10 * time.Second), HostCheck: often(5 * time.Second), FullLook: often(30 * time.Second), Datastores: often(20 * time.Second),
-		Disks: often(time.Minute), Guests: often(5 * time.Second), Schedule: often(30 * time.Second), Logger: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Disks: often(time.Minute), Guests: often(5 * time.Second), Schedule: often(30 * time.Second), NAT: often(10 * time.Second), Logger: slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 }
 
@@ -323,6 +325,8 @@ func (s *sequence) breakSomething() {
 		{at + " is full", func() error { return w.FillUp(at, 0) }, func() error { return w.FillUp(at, -1) }},
 		{at + " is read-only", func() error { return w.SetReadOnly(at, true) }, func() error { return w.SetReadOnly(at, false) }},
 		{"the DHCP server is broken", func() error { return w.BreakDHCP(true) }, func() error { return w.BreakDHCP(false) }},
+		{"the NAT box is away", func() error { w.BreakNAT(true); return nil }, func() error { w.BreakNAT(false); return nil }},
+		{"the NAT box is flushed", func() error { w.FlushNAT(); return nil }, func() error { return nil }},
 	}
 	if s.rnd.IntN(2) == 0 {
 		s.failCalls()
@@ -415,6 +419,7 @@ func (s *sequence) calm() {
 	s.quiet(s.t, time.Second)
 	s.left = append(s.left, s.leftovers(s.t)...)
 	s.whole(s.t, s.left...)
+	s.natIsWhole()
 	s.loops.Start(context.Background())
 }
 
@@ -450,5 +455,6 @@ func (s *sequence) end() {
 		}
 	}
 	s.emptied(s.t, s.left...)
+	s.natIsWhole()
 	s.cleanAudit(s.t, s.left...)
 }
