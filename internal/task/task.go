@@ -20,6 +20,9 @@ type Step struct {
 	Do      func(ctx context.Context, r *Run) error
 	Undo    func(ctx context.Context, r *Run) error // nil: there is nothing to take back
 	Timeout time.Duration                           // of one try of Do or Undo; 5 minutes if 0
+	// Ahead reports whether what the step makes may be there before it begins,
+	// made by another task: it is undone then though it never was started. Nil: no.
+	Ahead func(r *Run) bool
 }
 
 // Body is an operation: what tasks of one kind do.

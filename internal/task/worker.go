@@ -231,13 +231,19 @@ func (w *worker) fail(life context.Context, cause error) error {
 	return w.undo(life)
 }
 
+// ahead reports whether what step i makes may be there though it never began.
+func (w *worker) ahead(i int) bool {
+	f := w.body.Steps[i].Ahead
+	return f != nil && f(w.r)
+}
+
 // undo takes back every step that was started, newest first.
 func (w *worker) undo(life context.Context) error {
 	t := &w.r.Task
 	t.Attempt++
 	for i := len(w.steps) - 1; i >= 0; i-- {
 		s := &w.steps[i]
-		if s.State == baadal.StepWaiting || s.State == baadal.StepUndone || i >= len(w.body.Steps) {
+		if i >= len(w.body.Steps) || s.State == baadal.StepUndone || s.State == baadal.StepWaiting && !w.ahead(i) {
 			continue
 		}
 		w.r.index, w.r.detail = i, ""

@@ -24,8 +24,8 @@ func (w *Workflows) cloneCreate() task.Body {
 	return task.Body{
 		Kind: baadal.TaskCloneCreate,
 		Steps: []task.Step{
-			{Name: "image", Do: w.cloneImage, Undo: w.removeImage, Timeout: 6 * time.Hour},
-			{Name: "disks", Do: w.cloneDisks, Undo: w.removeDisks, Timeout: 6 * time.Hour},
+			{Name: "image", Do: w.cloneImage, Undo: w.removeImage, Timeout: 6 * time.Hour, Ahead: madeTogether},
+			{Name: "disks", Do: w.cloneDisks, Undo: w.removeDisks, Timeout: 6 * time.Hour, Ahead: madeTogether},
 			{Name: "define", Do: w.define, Undo: w.undefine},
 			{Name: "start", Do: w.startClone, Undo: w.destroy},
 		},
@@ -44,6 +44,14 @@ func (w *Workflows) cloneCreate() task.Body {
 			return wakeParent(tx, r)
 		},
 	}
+}
+
+// madeTogether reports whether the files may be there before the clone's own
+// task begins: those of thin clones are made together, and where that broke off
+// nobody knows which of them are.
+func madeTogether(r *task.Run) bool {
+	params, err := task.Params[CloneCreateParams](r)
+	return err != nil || !params.Full
 }
 
 // wakeParent wakes the task that this one is a part of, if it is the last part.
