@@ -80,7 +80,7 @@ func (w *Workflows) flattenDisk(ctx context.Context, r *task.Run, p place, k dis
 		return baadal.Errorf(baadal.Conflict, "%s of %s holds %d snapshots", k.Target, p.vm.Name, chain.Snapshots).WithCode("has_snapshots").
 			WithDetail("they stand on the bases too; nothing was changed").WithNext("Delete them first", "baadal vm snapshot list "+p.vm.Name)
 	}
-	if err := w.roomToFlatten(ctx, host, k.store, chain); err != nil {
+	if err := w.roomFor(ctx, host, k.store, chain.Between, "flatten the disk"); err != nil {
 		return err
 	}
 	switch {
@@ -107,24 +107,4 @@ func (w *Workflows) flattenDisk(ctx context.Context, r *task.Run, p place, k dis
 		}
 		return freeBase(tx, k.BaseID)
 	})
-}
-
-// roomToFlatten refuses to fill up a datastore: what is copied stays there even
-// if there is no room for the rest.
-func (w *Workflows) roomToFlatten(ctx context.Context, host baadal.Host, ds baadal.Datastore, chain baadal.DiskChain) error {
-	usage, err := w.sys.Disks.Usage(ctx, host, ds)
-	if err != nil {
-		return err
-	}
-	var settings baadal.SettingValues
-	if err := w.db.View(ctx, func(tx *store.Tx) (err error) { settings, err = tx.SettingValues(); return err }); err != nil {
-		return err
-	}
-	need := chain.Between + int64(settings.Int(baadal.SettingDiskReserve))<<20
-	if usage.Mounted && need > usage.Free {
-		return baadal.Errorf(baadal.Exhausted, "datastore %s has no room to flatten the disk", ds.Name).WithCode("datastore_full").
-			WithDetail("up to %d MiB are needed, %d MiB are free; nothing was changed", need>>20, usage.Free>>20).
-			WithNext("Purge deleted VMs or add room", "baadal datastore list")
-	}
-	return nil
 }

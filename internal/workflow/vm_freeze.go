@@ -241,7 +241,12 @@ func (w *Workflows) copyToBases(ctx context.Context, r *task.Run, z *freezer) er
 	if err != nil {
 		return err
 	}
-	prepare := func(_ frozenDisk, f baadal.DiskFreeze) error { return w.sys.Bases.PrepareCopy(ctx, z.host, f) }
+	prepare := func(d frozenDisk, f baadal.DiskFreeze) error {
+		if err := w.sys.Bases.PrepareCopy(ctx, z.host, f); err != nil {
+			return err
+		}
+		return w.roomForCopy(ctx, z.place, z.diskByID(d.DiskID))
+	}
 	if err := z.each(prepare); err != nil {
 		return err
 	}
@@ -297,7 +302,7 @@ func (w *Workflows) thawParent(ctx context.Context, r *task.Run) error {
 	if err != nil {
 		return err
 	}
-	stay, err := w.standing(ctx, &z)
+	stay, err := w.standing(ctx, r, &z)
 	if err != nil {
 		return err
 	}
@@ -323,13 +328,22 @@ func (w *Workflows) thawParent(ctx context.Context, r *task.Run) error {
 
 // standing counts who stands on the base of the first disk beside the VM itself
 // and clones that are not made. Whoever stands on the others stands on this one.
-func (w *Workflows) standing(ctx context.Context, z *freezer) (n int, err error) {
+// A clone that was made, deleted, and is being restored just now is made.
+func (w *Workflows) standing(ctx context.Context, r *task.Run, z *freezer) (n int, err error) {
 	base := z.bases[z.params.Base]
 	err = w.db.View(ctx, func(tx *store.Tx) error {
+		children, err := tx.ChildTasks(r.Task.ID)
+		if err != nil {
+			return err
+		}
+		made := map[int64]bool{}
+		for _, c := range children {
+			made[c.Subject.ID] = c.State == baadal.TaskSuccess
+		}
 		vms, err := tx.VMsOnBase(base.ID)
 		n = base.Standing - len(vms)
 		for _, vm := range vms {
-			if vm.ID != z.vm.ID && vm.State != baadal.VMInQueue {
+			if vm.ID != z.vm.ID && (vm.State != baadal.VMInQueue || made[vm.ID]) {
 				n++
 			}
 		}

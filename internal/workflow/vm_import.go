@@ -82,11 +82,30 @@ func (w *Workflows) copyIn(ctx context.Context, r *task.Run, p place, image stri
 		return baadal.Errorf(baadal.Conflict, "the image has grown since it was looked at").WithCode("image_changed").
 			WithDetail("it has %d bytes, %d GiB are claimed", info.VirtualSize, p.vm.DiskGiB).WithNext("Ask for it anew", "")
 	}
+	if err := w.roomForImage(ctx, r, p, info); err != nil {
+		return err
+	}
 	r.Detail("%s, %d MiB", info.Format, info.FileSize>>20)
 	return w.sys.Disks.CreateImage(ctx, p.host, baadal.VMImage{
 		Datastore: p.store, Identity: p.vm.Identity, UUID: p.vm.UUID, Template: image, Format: info.Format,
 		Bytes: int64(p.vm.DiskGiB) << 30, FullCopy: true, Seed: seed,
 	})
+}
+
+// roomForImage looks for room at the first try only: at a later one the copy may
+// be there already.
+func (w *Workflows) roomForImage(ctx context.Context, r *task.Run, p place, info baadal.ImageInfo) error {
+	if known, err := r.Output(r.Task.Step, new(baadal.ImageInfo)); known || err != nil {
+		return err
+	}
+	need := info.FileSize
+	if info.Format == "raw" { // its file may have holes: they are not copied
+		need = 0
+	}
+	if err := w.roomFor(ctx, p.host, p.store, need, "copy the image"); err != nil {
+		return err
+	}
+	return r.Record(info)
 }
 
 // usedUpload asks for the removal of the upload that a VM was to be made of,

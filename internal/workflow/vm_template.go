@@ -77,6 +77,11 @@ func (w *Workflows) flatCopy(ctx context.Context, r *task.Run, p place, c baadal
 	if err != nil {
 		return info, err
 	}
+	if !done {
+		if err := w.roomForCopy(ctx, p, p.disks[0]); err != nil {
+			return info, err
+		}
+	}
 	progress := func(share float64) { r.Progress(share*0.9, "copying its disk") }
 	switch {
 	case done:
