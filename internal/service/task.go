@@ -125,7 +125,12 @@ func (s *Service) CancelTask(ctx context.Context, a baadal.Actor, id int64) (t b
 
 // IgnoreTask sets a failed task aside; what it left is the audit's from then on.
 func (s *Service) IgnoreTask(ctx context.Context, a baadal.Actor, id int64) (t baadal.Task, err error) {
-	err = s.changeTask(ctx, a, baadal.ActionTaskIgnore, id, ignorable, func(tx *store.Tx, t baadal.Task) error { return tx.IgnoreTask(t.ID) })
+	err = s.changeTask(ctx, a, baadal.ActionTaskIgnore, id, ignorable, func(tx *store.Tx, t baadal.Task) error {
+		if err := tx.IgnoreTask(t.ID); err != nil || !t.UndoPending {
+			return err
+		}
+		return leaveParts(tx, a, t)
+	})
 	if err != nil {
 		return t, err
 	}
