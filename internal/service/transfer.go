@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
 	"baadal"
+	"baadal/internal/placement"
 	"baadal/internal/store"
 )
 
@@ -51,6 +53,7 @@ func (s *Service) Upload(ctx context.Context, a baadal.Actor, datastore string, 
 	f := baadal.Transfer{UUID: newUUID(), Kind: baadal.TransferUpload, Name: "upload", OwnerID: a.User.ID, RequesterID: a.User.ID}
 	var ds baadal.Datastore
 	var host baadal.Host
+	room := int64(math.MaxInt64)
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
 		if ds, err = importTarget(tx, datastore); err != nil {
 			return fieldOf(err, "datastore")
@@ -58,13 +61,21 @@ func (s *Service) Upload(ctx context.Context, a baadal.Actor, datastore string, 
 		if host, err = fileHost(tx, ds); err != nil {
 			return err
 		}
+		settings, err := tx.SettingValues()
+		if err != nil {
+			return err
+		}
+		if ds.MeasuredAt != nil {
+			room = ds.Free - placement.LimitsOf(settings).DiskReserve
+		}
 		f.DatastoreID = ds.ID
 		return tx.CreateTransfer(&f)
 	})
 	if err != nil {
 		return u, hideHosts(a, err)
 	}
-	info, err := s.opt.Files.WriteUpload(ctx, host, ds, f.UUID, contextReader{ctx, r})
+	in := &uploadReader{ctx: ctx, s: s, r: r, id: f.ID, used: s.db.Now(), datastore: ds.Name, room: room}
+	info, err := s.opt.Files.WriteUpload(ctx, host, ds, f.UUID, in)
 	if err == nil {
 		err = s.db.Update(ctx, func(tx *store.Tx) error { return tx.SetTransfer(f.ID, baadal.TransferReady, info) })
 	}
@@ -108,17 +119,35 @@ func fileHost(tx *store.Tx, ds baadal.Datastore) (best baadal.Host, err error) {
 	return best, nil
 }
 
-// contextReader ends a copy when its context does.
-type contextReader struct {
-	ctx context.Context //nolint:containedctx // it lives as long as one copy
-	r   io.Reader
+// uploadReader ends an upload when its context does, and before it fills up the
+// datastore: every VM there would stand still. One that takes days is no upload
+// that nobody uses.
+type uploadReader struct {
+	ctx       context.Context //nolint:containedctx // it lives as long as one copy
+	s         *Service
+	r         io.Reader
+	id        int64
+	used      time.Time // when the store was told last that it is written
+	datastore string
+	room      int64 // bytes that may still come
 }
 
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
+func (u *uploadReader) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return c.r.Read(p)
+	n, err := u.r.Read(p)
+	if u.room -= int64(n); u.room < 0 {
+		return 0, baadal.Errorf(baadal.Exhausted, "datastore %s has too little room for the file", u.datastore).WithCode("datastore_full").
+			WithNext("Empty it or choose another", "baadal datastore list")
+	}
+	if now := u.s.db.Now(); err == nil && now.Sub(u.used) > time.Hour {
+		u.used = now
+		if err := u.s.db.Update(u.ctx, func(tx *store.Tx) error { return tx.UseTransfer(u.id) }); err != nil {
+			u.s.log.WarnContext(u.ctx, "upload not noted as in use", "transfer_id", u.id, "error", err)
+		}
+	}
+	return n, err
 }
 
 // takeUpload finds an upload for whoever may use it, and takes it: nobody else
