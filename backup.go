@@ -77,6 +77,8 @@ type BackupMachine struct {
 	Purpose  string       `json:"purpose,omitempty"`
 	SSHKeys  []string     `json:"ssh_keys,omitempty"`
 	Disks    []BackupDisk `json:"disks"`
+
+	SecGroupIDs []int64 `json:"secgroup_ids,omitempty" doc:"Its security groups; a VM made of the backup has those that the VM has now, or, when that is gone, these."`
 }
 
 // BackupDisk is one disk of the VM that a backup is of.

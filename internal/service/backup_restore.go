@@ -59,6 +59,9 @@ func (s *Service) RestoreBackup(ctx context.Context, a baadal.Actor, ref string,
 			fmt.Sprintf("%d GiB on datastore %s", b.Machine.GiB(), choice.Datastore.Name), "an address of " + cr.network.Name,
 		}
 		plan.Effects = []string{"it gets an address, a UUID and a console password of its own"}
+		if gone := len(b.Machine.SecGroupIDs) - len(cr.secGroups); b.VMID == 0 && gone > 0 {
+			plan.Effects = append(plan.Effects, fmt.Sprintf("%d of the security groups that %s had are gone: it is open to more than %s was", gone, b.VM, b.VM))
+		}
 		return vm, p, nil
 	})
 }
@@ -76,9 +79,13 @@ func (s *Service) restorable(tx *store.Tx, a baadal.Actor, b baadal.Backup, in b
 	}
 	switch {
 	case in.Template != "":
-		if cr.template, err = tx.TemplateByRef(in.Template); err != nil {
+		if cr.template, err = tx.TemplateFor(in.Template, a.Sees(baadal.ActionTemplateDelete)); err != nil {
 			return cr, fieldOf(err, "template")
 		}
+		if err := usableTemplate(&cr.template); err != nil {
+			return cr, err
+		}
+	case b.TemplateID == 0 && b.Machine.Template == "": // of an image: it came from none
 	case b.TemplateID == 0:
 		return cr, baadal.Errorf(baadal.Conflict, "the template %s, from which %s came, is gone", b.Machine.Template, b.VM).WithCode("template_gone").WithField("template").
 			WithNext("Say which one it shall count as coming from", fmt.Sprintf("baadal backup restore %d --as NAME --template TEMPLATE", b.ID))
@@ -97,11 +104,30 @@ func (s *Service) restorable(tx *store.Tx, a baadal.Actor, b baadal.Backup, in b
 	if cr.networks, err = moreNetworks(tx, a, cr.network, more); err != nil {
 		return cr, err
 	}
-	if cr.secGroups, err = tx.VMSecGroupIDs(b.VMID); err != nil {
+	if cr.secGroups, err = restoredSecGroups(tx, b); err != nil {
 		return cr, err
 	}
 	cr.want = placement.Want{VCPUs: b.Machine.VCPUs, RAMMiB: b.Machine.RAMMiB, DiskBytes: int64(b.Machine.GiB()) << 30, Datastore: cr.template.DatastoreID}
 	return cr, nil
+}
+
+// restoredSecGroups are the security groups of a VM made of a backup: those that
+// the VM has, or, when it is gone for good, those that it had and that are there.
+func restoredSecGroups(tx *store.Tx, b baadal.Backup) (ids []int64, err error) {
+	if b.VMID != 0 {
+		return tx.VMSecGroupIDs(b.VMID)
+	}
+	for _, id := range b.Machine.SecGroupIDs {
+		_, err := tx.SecGroup(id)
+		if baadal.KindOf(err) == baadal.NotFound {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // placeRestored chooses a host that mounts the backup too. Call it under
@@ -142,8 +168,12 @@ func claimRestored(tx *store.Tx, a baadal.Actor, b baadal.Backup, in baadal.Back
 	if err != nil {
 		return vm, err
 	}
+	if err := limitFirst(tx, vm, b.Machine.Disks[0].BytesPerSecond, b.Machine.Disks[0].IOPS); err != nil {
+		return vm, err
+	}
 	for _, d := range b.Machine.Disks[1:] {
-		k := baadal.Disk{VMID: vm.ID, DatastoreID: choice.Datastore.ID, SizeGiB: d.SizeGiB, BytesPerSecond: d.BytesPerSecond, IOPS: d.IOPS}
+		// At the target where it was: what is in the guest may know it by that.
+		k := baadal.Disk{VMID: vm.ID, DatastoreID: choice.Datastore.ID, Target: d.Target, SizeGiB: d.SizeGiB, BytesPerSecond: d.BytesPerSecond, IOPS: d.IOPS}
 		if err := tx.CreateDisk(&k); err != nil {
 			return vm, err
 		}

@@ -160,7 +160,7 @@ func claimClones(tx *store.Tx, a baadal.Actor, parent baadal.VM, ct *cloneTask) 
 			return plan, err
 		}
 		placement.Join(cr.want.Rules, baadal.AffinityMember{VMID: vm.ID, VM: vm.Name, HostID: choice.Host.ID, Host: choice.Host.Name, State: vm.State})
-		if err := claimDisks(tx, vm, disks, ct); err != nil {
+		if err := claimDisks(tx, vm, parent, disks, ct); err != nil {
 			return plan, err
 		}
 		ct.Clones = append(ct.Clones, vm.ID)
@@ -268,6 +268,10 @@ func (s *Service) cloneAgain(ctx context.Context, a baadal.Actor, t baadal.Task)
 	})
 	if err != nil {
 		return c, err
+	}
+	if len(missing) == 0 {
+		return c, baadal.Errorf(baadal.Conflict, "all clones of task %d were made", t.ID).WithCode("not_repeatable").
+			WithDetail("no clone is missing; nothing was done").WithNext("Ask for more", "baadal vm clone "+t.Subject.Name)
 	}
 	ct.Names, ct.Clones = missing, nil
 	ct.Wish.Count = len(missing)

@@ -121,9 +121,25 @@ func (r *room) fitDisks(cr creation, parent baadal.VM, disks []baadal.Disk, clon
 	return cr, nil
 }
 
+// limitFirst gives a new VM's first disk the limits of the one that it is a copy
+// of.
+func limitFirst(tx *store.Tx, vm baadal.VM, bytesPerSecond, iops int64) error {
+	if bytesPerSecond == 0 && iops == 0 {
+		return nil
+	}
+	return tx.UpdateDisk(&baadal.Disk{VMID: vm.ID, BytesPerSecond: bytesPerSecond, IOPS: iops})
+}
+
 // claimDisks makes the rows of a clone's extra disks, at the targets where its
-// parent has them.
-func claimDisks(tx *store.Tx, vm baadal.VM, disks []baadal.Disk, ct *cloneTask) error {
+// parent has them; all its disks have the limits of its parent's.
+func claimDisks(tx *store.Tx, vm, parent baadal.VM, disks []baadal.Disk, ct *cloneTask) error {
+	first, err := tx.FirstDisk(parent)
+	if err != nil {
+		return err
+	}
+	if err := limitFirst(tx, vm, first.BytesPerSecond, first.IOPS); err != nil {
+		return err
+	}
 	for _, k := range disks {
 		own := baadal.Disk{
 			VMID: vm.ID, DatastoreID: k.DatastoreID, Target: k.Target, SizeGiB: k.SizeGiB, BytesPerSecond: k.BytesPerSecond, IOPS: k.IOPS, BaseID: ct.base(k.ID),

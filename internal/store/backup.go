@@ -265,6 +265,13 @@ func (tx *Tx) BackupOf(vm baadal.VM) (b baadal.Backup, occupied int64, err error
 			Purpose: vm.Purpose, SSHKeys: vm.SSHKeys,
 		},
 	}
+	groups, err := tx.VMSecGroupIDs(vm.ID)
+	if err != nil {
+		return b, 0, err
+	}
+	if len(groups) > 0 {
+		b.Machine.SecGroupIDs = groups
+	}
 	nics, err := tx.NICs(vm.ID)
 	if err != nil {
 		return b, 0, err
