@@ -45,7 +45,9 @@ var causes = []struct {
 
 var (
 	notFoundRE = regexp.MustCompile(`([\w.-]+): (?:command )?not found`)
-	roomRE     = regexp.MustCompile(`(?m)^room:[ \t]*(?:(\d+)[ \t]+(\d+))?[ \t]*$`)
+	// The shell says it once for itself and once for each command that it waited for.
+	interruptedRE = regexp.MustCompile(`^(?:(?:Terminated|Killed)\s*)*$`)
+	roomRE        = regexp.MustCompile(`(?m)^room:[ \t]*(?:(\d+)[ \t]+(\d+))?[ \t]*$`)
 )
 
 // explain turns a script that failed into an error with a kind.
@@ -71,7 +73,7 @@ func explain(host baadal.Host, ds baadal.Datastore, res ssh.Result) error {
 			Title: fmt.Sprintf("%s lacks the program %s", host.Name, m[1]),
 		}).WithNext("Install it on "+host.Name, "apt-get install qemu-utils coreutils util-linux findutils")
 	}
-	if res.Code > 128 && (words == "" || words == "Terminated" || words == "Killed") { // by a signal
+	if res.Code > 128 && interruptedRE.MatchString(words) { // by a signal
 		return &baadal.Error{
 			Kind: baadal.Unavailable, Code: "interrupted", Err: failure(host, res.Code, words),
 			Title: fmt.Sprintf("the work on datastore %s was interrupted on %s", ds.Name, host.Name),
