@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -139,6 +140,40 @@ func TestPublicAddress(t *testing.T) {
 	if _, err := cloud.Client.RemovePublics(ctx, baadal.PublicRange{Range: pool}, baadal.ChangeOptions{}); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestClearNAT takes the cloud off the NAT box and leaves what others have there;
+// the server, once it runs again, puts it back.
+func TestClearNAT(t *testing.T) {
+	ctx := begin(t)
+	tables := func() string { return node(ctx, t, lab.NAT, "nft", "list", "tables") }
+	node(ctx, t, lab.NAT, "nft", "add", "table", "ip", "theirs")
+	defer func() { node(ctx, t, lab.NAT, "nft", "delete", "table", "ip", "theirs") }()
+	if got := tables(); !strings.Contains(got, "table ip baadal") {
+		t.Fatalf("the NAT box has the tables %q", got)
+	}
+	if err := cloud.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		config := filepath.Join(filepath.Dir(theLab.Dir()), "server", "baadal.yaml")
+		cmd := theLab.CommandWith(ctx, lab.Controller, lab.ExecOptions{NetOnly: true}, consoleBinary(ctx, t), "clear-nat", "--config", config)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "nothing of the cloud's any more") {
+			t.Errorf("%v: %s", err, out)
+		}
+		if got := tables(); strings.Contains(got, "baadal") || !strings.Contains(got, "table ip theirs") {
+			t.Errorf("the NAT box has the tables %q", got)
+		}
+	}
+	if err := cloud.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the table is back", func() error {
+		if got := tables(); !strings.Contains(got, "table ip baadal") {
+			return fmt.Errorf("the NAT box has the tables %q", got)
+		}
+		return nil
+	})
 }
 
 // TestForwardEndsWithoutController opens a guest's SSH port for 20 seconds, and

@@ -151,7 +151,7 @@ func (c *cli) root() *cobra.Command {
 	c.addGroup(root, "cloud", c.vmCommand(), c.backupCommand(), c.templateCommand(), c.networkCommand(), c.publicCommand(), c.affinityCommand(), c.secGroupCommand(), c.hostCommand(), c.datastoreCommand())
 	c.addGroup(root, "people", c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.passwdCommand(), c.userCommand(), c.tokenCommand())
 	c.addGroup(root, "care", c.taskCommand(), c.eventsCommand(), c.auditCommand(), c.settingCommand())
-	c.addGroup(root, "server", demoCommand(), serveCommand(), rescueCommand(), labCommand())
+	c.addGroup(root, "server", demoCommand(), serveCommand(), rescueCommand(), clearNATCommand(), labCommand())
 	root.AddCommand(c.versionCommand(), c.completionCommand())
 	c.prepare(root)
 	return root

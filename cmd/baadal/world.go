@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"baadal/internal/dns"
 	"baadal/internal/flow"
 	"baadal/internal/libvirt"
-	"baadal/internal/nat"
 	"baadal/internal/probe"
 	"baadal/internal/reconcile"
 	"baadal/internal/service"
@@ -66,8 +64,7 @@ func openWorld(cfg config, o serveOptions, log *slog.Logger) (world, error) {
 		w.systems.Names = openDNS(cfg.DNS, pool)
 	}
 	if cfg.NAT.Address != "" {
-		box := baadal.Host{ID: -3, Name: "the NAT box", Address: cfg.NAT.Address, SSHUser: cfg.NAT.User, HostKey: cfg.NAT.HostKey}
-		w.systems.NAT = nat.New(pool, box, nat.Options{Table: cfg.NAT.Table, Interface: cfg.NAT.Interface, Public: netip.MustParseAddr(cfg.NAT.Public)})
+		w.systems.NAT = openNAT(cfg.NAT, pool)
 		w.public = cfg.NAT.Public
 	}
 	return w, nil
