@@ -24,11 +24,13 @@ func benchFlows(ctx context.Context, t *testing.T) row {
 		remove(ctx, t, from.UUID)
 		remove(ctx, t, to.UUID)
 	}()
+	ssh(ctx, t, to, "mkdir /tmp/www && truncate -s 64M /tmp/www/zeros && busybox httpd -p 9000 -h /tmp/www")
+	fetch := fmt.Sprintf("a=$(cut -d' ' -f1 /proc/uptime); busybox wget -q -O - http://%s:9000/zeros | wc -c; b=$(cut -d' ' -f1 /proc/uptime); echo $a $b", to.Address)
 	send := func() time.Duration {
-		ssh(ctx, t, to, "(nc -l -p 9000 >/dev/null 2>&1 </dev/null) >/dev/null 2>&1 &")
-		out := ssh(ctx, t, from, fmt.Sprintf("sleep 0.5; a=$(cut -d' ' -f1 /proc/uptime); dd if=/dev/zero bs=64k count=1024 2>/dev/null | nc -w 30 %s 9000; b=$(cut -d' ' -f1 /proc/uptime); echo $a $b", to.Address))
+		var bytes int
 		var a, b float64
-		if _, err := fmt.Sscan(out, &a, &b); err != nil || b <= a {
+		out := ssh(ctx, t, from, fetch)
+		if _, err := fmt.Sscan(out, &bytes, &a, &b); err != nil || bytes != 64<<20 || b <= a {
 			t.Fatalf("%q: %v", out, err)
 		}
 		return time.Duration((b - a) * float64(time.Second))
