@@ -17,6 +17,7 @@ import (
 
 	"baadal"
 	"baadal/internal/dhcp"
+	"baadal/internal/needs"
 	"baadal/internal/ssh"
 )
 
@@ -44,6 +45,7 @@ func TestApply(t *testing.T) {
 }
 
 func TestApplyLocal(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	onServers(t, func(t *testing.T, b *box) { testApply(t, b, b.dhcp(beside{b})) })
 }
@@ -264,6 +266,7 @@ func TestUnfinishedThenBroken(t *testing.T) {
 // Whatever moment the script is killed at, what is on the box is valid, and the
 // next Apply makes file and server agree.
 func TestApplyKilled(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	onServers(t, testKilled)
 }

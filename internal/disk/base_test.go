@@ -175,6 +175,7 @@ func TestCopyBase(t *testing.T) {
 // Every moment may be the last one of a script: the VM's disk is always one
 // file, whole, under the old name or the new one.
 func TestFreezeKilled(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	d, ds := newDisks(t, 64)
 	ctx := t.Context()

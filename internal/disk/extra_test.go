@@ -11,6 +11,7 @@ import (
 
 	"baadal"
 	"baadal/internal/disk"
+	"baadal/internal/needs"
 )
 
 // extraDisk is the nth extra disk of the VM "a".
@@ -165,6 +166,7 @@ func TestExtraDiskFull(t *testing.T) {
 // TestExtraDiskKilled kills every operation at some moment: the next try brings
 // it to its end, and nothing is left over.
 func TestExtraDiskKilled(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	d, ds := newDisks(t, 32)
 	ctx := t.Context()

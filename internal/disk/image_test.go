@@ -15,6 +15,7 @@ import (
 
 	"baadal"
 	"baadal/internal/disk"
+	"baadal/internal/needs"
 )
 
 func TestCreateImage(t *testing.T) {
@@ -264,6 +265,7 @@ func TestCreateImageConcurrently(t *testing.T) {
 
 // Every moment may be the last one of a script.
 func TestKilled(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	d, ds := newDisks(t, 32)
 	ctx := t.Context()

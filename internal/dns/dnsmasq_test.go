@@ -15,6 +15,7 @@ import (
 
 	"baadal"
 	"baadal/internal/dns"
+	"baadal/internal/needs"
 	"baadal/internal/simulator"
 	"baadal/internal/ssh"
 	"baadal/internal/workflow"
@@ -176,6 +177,7 @@ func TestBothFamilies(t *testing.T) {
 
 // TestApplyMends: whatever was done to the box by hand, the next Apply puts right.
 func TestApplyMends(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	b := newBox(t)
 	s := b.dnsmasq()
@@ -201,6 +203,7 @@ func TestApplyMends(t *testing.T) {
 }
 
 func TestApplyBrokenBox(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	b := newBox(t)
 	s := b.dnsmasq()
@@ -231,6 +234,7 @@ func TestApplyBrokenBox(t *testing.T) {
 // TestRestartedOnce: a server that runs and yet does not answer with our names is
 // restarted once, not at each look: others ask it, too.
 func TestRestartedOnce(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	b := newBox(t)
 	s := b.dnsmasq()

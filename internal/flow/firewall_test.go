@@ -8,6 +8,7 @@ import (
 
 	"baadal"
 	"baadal/internal/flow"
+	"baadal/internal/needs"
 )
 
 func TestPortMasks(t *testing.T) {
@@ -126,6 +127,7 @@ func TestFirewallFollowsThePort(t *testing.T) {
 // Rules that are one to the switch are one for us: else one would be missed, and
 // all be laid again, for ever.
 func TestRulesThatAreOne(t *testing.T) {
+	needs.Time(t)
 	m := newMachine(t)
 	m.plug("b0", macB, uuidB, 10)
 	var rules []baadal.SecRule

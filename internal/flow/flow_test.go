@@ -331,6 +331,7 @@ func TestKeep(t *testing.T) {
 }
 
 func TestQuietWhenNothingChanges(t *testing.T) {
+	needs.Time(t)
 	m := newMachine(t)
 	m.plug("a0", macA, uuidA, 10)
 	keep(t, m, nil, read)

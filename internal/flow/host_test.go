@@ -16,6 +16,7 @@ import (
 
 	"baadal"
 	"baadal/internal/flow"
+	"baadal/internal/needs"
 )
 
 // Where the host itself is reached through a bridge its way stays open, and the
@@ -192,6 +193,7 @@ func TestABridgeGoes(t *testing.T) {
 // A network that the host gets only later is looked for again, also while the
 // bridge of another one is known.
 func TestABridgeComes(t *testing.T) {
+	needs.Time(t)
 	m := newMachine(t)
 	m.tells("bridge br9\n")
 	keep(t, m, nil, func(macs []string) (baadal.FlowPolicy, error) {

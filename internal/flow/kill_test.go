@@ -15,6 +15,7 @@ import (
 
 	"baadal"
 	"baadal/internal/flow"
+	"baadal/internal/needs"
 )
 
 // laying is set for a process that lays rules until it is killed: the folder of
@@ -42,6 +43,7 @@ func large(which int) baadal.FlowRead {
 // what it runs on the host dies with it or goes on alone, the switch has one whole
 // set of rules: the old one or the new one.
 func TestKilledWhileRulesAreReplaced(t *testing.T) {
+	needs.Time(t)
 	if dir := os.Getenv(laying); dir != "" {
 		layUntilKilled(t, dir)
 	}

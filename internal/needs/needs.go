@@ -25,6 +25,15 @@ func Skip(t testing.TB, why string) {
 // inner loop has two minutes.
 func All() bool { return os.Getenv("BAADAL_TEST_ALL") != "" }
 
+// Time leaves out a test that takes seconds, most of them waiting for a real
+// daemon, unless everything is to be tested.
+func Time(t testing.TB) {
+	t.Helper()
+	if os.Getenv("BAADAL_TEST_DISALLOW_SKIP") == "" {
+		t.Skip("it takes seconds; make test has them")
+	}
+}
+
 // Programs is for a test that runs programs of the machine.
 func Programs(t testing.TB, names ...string) {
 	t.Helper()

@@ -364,6 +364,7 @@ func TestFingerprint(t *testing.T) {
 
 // VLANs from a real ovsdb-server.
 func TestVLANs(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	needs.Programs(t, "ovsdb-server", "ovsdb-tool", "ovs-vsctl")
 	dir := t.TempDir()

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"baadal"
+	"baadal/internal/needs"
 	"baadal/internal/ssh"
 )
 
@@ -61,6 +62,7 @@ func TestRunResults(t *testing.T) {
 
 // TestQuoteSurvivesShell sends odd arguments through a real sshd and shell.
 func TestQuoteSurvivesShell(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	d := startSSHD(t)
 	p := newPool(t, ssh.Options{Signer: d.signer})
@@ -117,6 +119,7 @@ type countingWriter struct {
 func (c *countingWriter) Write(b []byte) (int, error) { c.n += len(b); return c.w.Write(b) }
 
 func TestRunKillsWhatItCannotServe(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	d := startSSHD(t)
 	p := newPool(t, ssh.Options{Signer: d.signer})
@@ -156,6 +159,7 @@ func (r brokenReader) Read([]byte) (int, error) { return 0, r.err }
 
 // TestRunSessionLimit runs more commands at once than sshd's MaxSessions (10).
 func TestRunSessionLimit(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	d := startSSHD(t)
 	p := newPool(t, ssh.Options{Signer: d.signer})
