@@ -32,8 +32,9 @@ if [ "${1:-all}" = all ]; then
 	# The suites that kill each operation everywhere, and race each two, take a
 	# sample here, and everything below, without the detector.
 	# SQLite is C that a program made Go of: the detector finds nothing of ours
-	# there, and half of its time goes into it.
-	(export CGO_ENABLED=1; tests race ./... -race -gcflags='modernc.org/...=-race=false -d=checkptr=0' -p 2 -timeout 20m)
+	# there, and half of its time goes into it. And each program that it watches
+	# would sleep for a second at its end.
+	(export CGO_ENABLED=1 GORACE=atexit_sleep_ms=50; tests race ./... -race -gcflags='modernc.org/...=-race=false -d=checkptr=0' -p 2 -timeout 20m)
 	took "units, simulator, both databases and real daemons, with the race detector"
 	(export BAADAL_TEST_ALL=1; tests all "./internal/workflow ./internal/proof" -p 1 -count=1 -timeout 20m)
 	took "every operation, killed and failed at every point, each two raced, in long sequences"
