@@ -32,8 +32,7 @@ func (h *Hypervisor) Screenshot(ctx context.Context, host baadal.Host, uuid stri
 		return nil, err
 	}
 	// On a connection of its own: go-libvirt never tells libvirtd that it is done
-	// with a stream, and libvirtd keeps what it has open for one until the
-	// connection ends.
+	// with a stream. That it is, libvirtd learns by the connection's end.
 	var stream *oneStream
 	l, err := h.openWith(ctx, host, func(c net.Conn) net.Conn {
 		stream = &oneStream{Conn: c, packets: bufio.NewReader(c), closed: make(chan struct{})}
